@@ -1,0 +1,255 @@
+"""One typed configuration: settings.yaml, overridden by .env, overridden by the environment.
+
+Credentials are read under Alpaca's own names and are never written anywhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    computed_field,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from alpaca_strategy.domain.market import Feed, Venue
+from alpaca_strategy.errors import SettingsError, UnknownSymbolError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+PREFIX = "ALPACA_STRATEGY_"
+
+
+def home() -> Path:
+    """Return the folder under which all state lives; the checkout unless moved."""
+    return Path(os.environ.get("ALPACA_STRATEGY_HOME", PROJECT_ROOT)).resolve()
+
+
+def settings_file() -> Path:
+    """Return the settings file in force."""
+    return Path(
+        os.environ.get("ALPACA_STRATEGY_SETTINGS", PROJECT_ROOT / "include/config/settings.yaml")
+    )
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """What is fetched, and how."""
+
+    universe: Path = Path("include/config/universe.csv")
+    symbols: tuple[str, ...] = ()
+    feed: Feed = Feed.IEX
+    condition_table: str = "alpaca"
+    chunk_symbols: int = Field(10, ge=1, le=1000)
+    requests_per_minute: int = Field(200, ge=1, le=100_000)
+    page_limit: int = Field(10_000, ge=1, le=10_000)
+    keep_tape_sessions: int = Field(0, ge=0)
+    repull_sessions: int = Field(1, ge=0, le=5)
+    first_backfill_sessions: int = Field(50, ge=1, le=2000)
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+class QualitySettings(_Section):
+    """When data are good enough."""
+
+    min_symbols_published: float = Field(0.9, ge=0, le=1)
+    max_examples: int = Field(20, ge=1, le=1000)
+
+
+class StorageSettings(_Section):
+    """Where data live; ``{venue}`` is replaced, relative paths stand under the home folder."""
+
+    lake: str = "data/{venue}/lake"
+    objects: str = "results/{venue}"
+    staging: str = "data/{venue}/staging"
+    keep_versions_days: int = Field(30, ge=1)
+
+
+class LoggingSettings(_Section):
+    """How much is said, and in what form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class StackSettings(_Section):
+    """Ports and sizes of the embedded stack; everything listens on 127.0.0.1 only."""
+
+    airflow_port: int = Field(8080, ge=1024, le=65535)
+    postgres_port: int = Field(5433, ge=1024, le=65535)
+    simulator_port: int = Field(8090, ge=1024, le=65535)
+    tensorboard_port: int = Field(6006, ge=1024, le=65535)
+    parallelism: int = Field(8, ge=1, le=64)
+
+
+class SimulatorSettings(_Section):
+    """The synthetic market of the exchange simulator."""
+
+    seed: int = Field(7, ge=0)
+    trades_per_symbol_session: int = Field(6000, ge=1, le=10_000_000)
+    signal_ic: float = Field(0.06, ge=-0.5, le=0.5)
+
+
+class Settings(BaseSettings):
+    """Everything a user may choose, checked once at the door."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    venue: Literal["auto"] | Venue = "auto"
+    data: DataSettings = DataSettings()
+    quality: QualitySettings = QualitySettings()
+    storage: StorageSettings = StorageSettings()
+    logging: LoggingSettings = LoggingSettings()
+    stack: StackSettings = StackSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+
+    database_url: SecretStr | None = Field(None, description="Our Postgres; embedded when unset.")
+    data_url: str | None = Field(None, description="Market-data host instead of the venue's own.")
+    trading_url: str | None = Field(None, description="Trading host instead of the venue's own.")
+    alpaca_data_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("ALPACA_DATA_KEY", "alpaca_data_key")
+    )
+    alpaca_data_secret: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("ALPACA_DATA_SECRET", "alpaca_data_secret")
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, .env, settings.yaml."""
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            YamlConfigSettingsSource(settings_cls, yaml_file=settings_file()),
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blank_is_unset(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {k: v for k, v in values.items() if v != ""}
+        return values
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> Settings:
+        pair = (self.alpaca_data_key, self.alpaca_data_secret)
+        if any(pair) and not all(pair):
+            msg = (
+                "Only one of ALPACA_DATA_KEY and ALPACA_DATA_SECRET is set; set both, or neither "
+                "to use the simulator."
+            )
+            raise ValueError(msg)
+        if self.venue is Venue.PAPER and not all(pair):
+            msg = "venue is paper but ALPACA_DATA_KEY and ALPACA_DATA_SECRET are not set."
+            raise ValueError(msg)
+        return self
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's documented form
+    @property
+    def resolved_venue(self) -> Venue:
+        """The venue in force; decided by configuration alone, never by what answers."""
+        if self.venue != "auto":
+            return self.venue
+        return Venue.PAPER if self.alpaca_data_key else Venue.SIMULATOR
+
+    def location(self, template: str) -> str:
+        """Return a storage location: URLs as they are, paths made absolute under the home."""
+        filled = template.format(venue=self.resolved_venue.value)
+        return filled if "://" in filled else str(home() / filled)
+
+    def symbols(self) -> tuple[str, ...]:
+        """Return the symbols in force, in universe order.
+
+        Raises:
+            UnknownSymbolError: ``data.symbols`` names one that the universe lacks.
+        """
+        known = [row["symbol"] for row in self.universe()]
+        wanted = self.data.symbols or tuple(known)
+        unknown = [s for s in wanted if s not in known]
+        if unknown:
+            msg = (
+                f"Unknown symbol {', '.join(unknown)}: not in {self.data.universe}; correct "
+                f"data.symbols or add it to the universe."
+            )
+            raise UnknownSymbolError(msg)
+        return tuple(s for s in known if s in set(wanted))
+
+    def universe(self) -> list[dict[str, str]]:
+        """Return the rows of the universe file: symbol, name, sector.
+
+        Raises:
+            SettingsError: The file is missing or lacks a column.
+        """
+        path = self.data.universe
+        path = path if path.is_absolute() else PROJECT_ROOT / path
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except OSError as error:
+            msg = f"The universe file {path} cannot be read ({error.strerror}); check data.universe."
+            raise SettingsError(msg) from error
+        if not rows or not {"symbol", "name", "sector"} <= set(rows[0]):
+            msg = f"The universe file {path} needs the columns symbol, name, sector and one row."
+            raise SettingsError(msg)
+        return rows
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors(include_url=False):
+        where = ".".join(str(part) for part in item["loc"]) or "settings"
+        given = "" if "secret" in where or "key" in where else f" (got {item['input']!r})"
+        text = item["msg"].removeprefix("Value error, ")
+        problems.append(text if where == "settings" else f"{where}: {text}{given}")
+    return "; ".join(problems)
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read and check the configuration once a process.
+
+    Raises:
+        SettingsError: A value is nonsense, unknown, or contradicts another.
+    """
+    try:
+        return Settings(_env_file=home() / ".env")
+    except ValidationError as error:
+        msg = f"Settings are not usable: {_explain(error)} See {settings_file()} and .env."
+        raise SettingsError(msg) from error
+    except Exception as error:
+        if type(error).__name__ in {"YAMLError", "ScannerError", "ParserError", "SettingsError"}:
+            msg = f"Settings cannot be read: {error}; correct {settings_file()} or .env."
+            raise SettingsError(msg) from error
+        raise

