@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,47 @@ import pytest
 from alpaca_strategy.config import load_settings
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the switches of the long proofs."""
+    parser.addoption("--shard", default="0/1", help="i/n: run the i-th of n parts of the proofs")
+    parser.addoption("--proof-results", default=None, help="file to write the proofs' results to")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the proofs of this shard; everything else always runs."""
+    part, parts = (int(number) for number in config.getoption("--shard").split("/"))
+
+    def in_shard(item: pytest.Item) -> bool:
+        digest = hashlib.sha256(item.nodeid.encode()).digest()
+        return "proof" not in item.keywords or digest[0] % parts == part
+
+    dropped = [item for item in items if not in_shard(item)]
+    items[:] = [item for item in items if in_shard(item)]
+    config.hook.pytest_deselected(items=dropped)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write what the proofs showed, dated, with the figures that they recorded."""
+    target = terminalreporter.config.getoption("--proof-results")
+    if target is None:
+        return
+    lines = [
+        "# What the long proofs showed",
+        "",
+        f"Written by `make proof` on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
+        "",
+        "| proof | outcome | seconds | figures |",
+        "|---|---|---|---|",
+    ]
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if report.when == "call" or outcome != "passed":
+                figures = ", ".join(f"{name} {value}" for name, value in report.user_properties)
+                name = report.nodeid.removeprefix("tests/")
+                lines.append(f"| `{name}` | {outcome} | {report.duration:.0f} | {figures} |")
+    Path(target).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
