@@ -9,8 +9,10 @@ import csv
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import yaml
+from dotenv import dotenv_values
 from pydantic import (
     AliasChoices,
     BaseModel,
@@ -24,10 +26,12 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as PydanticSettingsError
 
 from alpaca_strategy.domain.market import Feed, Venue
 from alpaca_strategy.errors import SettingsError, UnknownSymbolError
@@ -56,7 +60,7 @@ class DataSettings(_Section):
     """What is fetched, and how."""
 
     universe: Path = Path("include/config/universe.csv")
-    symbols: tuple[str, ...] = ()
+    symbols: Annotated[tuple[str, ...], NoDecode] = ()
     feed: Feed = Feed.IEX
     condition_table: str = "alpaca"
     chunk_symbols: int = Field(10, ge=1, le=1000)
@@ -145,7 +149,7 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the signature is pydantic's
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, .env, settings.yaml."""
         return (
@@ -218,7 +222,9 @@ class Settings(BaseSettings):
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
         except OSError as error:
-            msg = f"The universe file {path} cannot be read ({error.strerror}); check data.universe."
+            msg = (
+                f"The universe file {path} cannot be read ({error.strerror}); check data.universe."
+            )
             raise SettingsError(msg) from error
         if not rows or not {"symbol", "name", "sector"} <= set(rows[0]):
             msg = f"The universe file {path} needs the columns symbol, name, sector and one row."
@@ -230,10 +236,45 @@ def _explain(error: ValidationError) -> str:
     problems = []
     for item in error.errors(include_url=False):
         where = ".".join(str(part) for part in item["loc"]) or "settings"
-        given = "" if "secret" in where or "key" in where else f" (got {item['input']!r})"
+        given = "" if _is_secret(where) else f" (got {item['input']!r})"
         text = item["msg"].removeprefix("Value error, ")
         problems.append(text if where == "settings" else f"{where}: {text}{given}")
     return "; ".join(problems)
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in ("secret", "key", "database_url"))
+
+
+def _refuse_unknown_names() -> None:
+    """A misspelt name would otherwise be ignored, and the user would trust the wrong value."""
+    known = {name.upper() for name in Settings.model_fields} | {"HOME", "SETTINGS"}
+    names = {*os.environ, *_dotenv()}
+    given = (name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX))
+    in_file = (str(name).upper() for name in _yaml())
+    unknown = sorted(n for n in (*given, *in_file) if n.split("__")[0] not in known)
+    if unknown:
+        msg = (
+            f"There is no setting named {', '.join(unknown).lower()}; "
+            f"`alpaca-strategy config show` lists those that exist."
+        )
+        raise SettingsError(msg)
+
+
+def _dotenv() -> dict[str, str | None]:
+    return dotenv_values(home() / ".env")
+
+
+def _yaml() -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(settings_file().read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        msg = f"The settings file {settings_file()} cannot be read: {error}; correct it."
+        raise SettingsError(" ".join(msg.split())) from error
+    if not isinstance(content, dict):
+        msg = f"The settings file {settings_file()} must hold sections, such as `data:`."
+        raise SettingsError(msg)
+    return content
 
 
 @lru_cache(maxsize=1)
@@ -243,13 +284,49 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: A value is nonsense, unknown, or contradicts another.
     """
+    _refuse_unknown_names()
     try:
         return Settings(_env_file=home() / ".env")
     except ValidationError as error:
-        msg = f"Settings are not usable: {_explain(error)} See {settings_file()} and .env."
+        msg = f"Settings are not usable: {_explain(error)}; see {settings_file()} and .env."
+        raise SettingsError(msg.replace(".;", ";")) from error
+    except PydanticSettingsError as error:  # a nested variable that is not what it must be
+        msg = f"Settings cannot be read: {error}; correct the environment or .env."
         raise SettingsError(msg) from error
-    except Exception as error:
-        if type(error).__name__ in {"YAMLError", "ScannerError", "ParserError", "SettingsError"}:
-            msg = f"Settings cannot be read: {error}; correct {settings_file()} or .env."
-            raise SettingsError(msg) from error
-        raise
+
+
+def explain_settings() -> list[tuple[str, str, str]]:
+    """Return (name, value in force, where it comes from) of every setting, secrets masked."""
+    settings, file, env_file = load_settings(), _yaml(), _dotenv()
+    rows: list[tuple[str, str, str]] = []
+
+    def source(path: tuple[str, ...]) -> str:
+        names = (PREFIX + "__".join(path).upper(), "_".join(path).upper())
+        for place, found in (("environment", os.environ), (".env", env_file)):
+            for name in names:
+                if found.get(name):
+                    return f"{place} {name}"
+        section: Any = file
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+        return settings_file().name if section is not None else "default"
+
+    def visit(model: BaseModel, path: tuple[str, ...]) -> None:
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            if isinstance(value, BaseModel):
+                visit(value, (*path, name))
+                continue
+            text = "***" if isinstance(value, SecretStr) else _plain(value)
+            rows.append((".".join((*path, name)), text, source((*path, name))))
+
+    visit(settings, ())
+    return rows
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "all"
+    return str(value)

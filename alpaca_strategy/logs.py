@@ -31,9 +31,7 @@ def configure_logging(settings: LoggingSettings) -> None:
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
     for name in _HEADER_PRINTERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for_people = settings.format == "console" or (
-        settings.format == "auto" and sys.stderr.isatty()
-    )
+    for_people = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     renderer: Any = (
         structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer()
     )
