@@ -1,0 +1,1 @@
+"""The market itself: its calendar, its trade conditions, and bars made from its tape."""
