@@ -1,0 +1,223 @@
+# ruff: noqa: PLR0917, SIM110 - compiled functions take arrays by position, and plain loops
+"""From Arrow to the arrays that the kernel reads, without touching a trade in Python.
+
+Numbers are read where Arrow holds them. Of the strings, symbols become runs (a tape is sorted by
+symbol, so there are few), and pairs of conditions and tape become codes, numbered as they first
+appear; only runs and codes, a handful each, are looked at from Python.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from alpaca_strategy.errors import DataError
+
+IntArray = npt.NDArray[np.int64]
+CodeArray = npt.NDArray[np.uint16]
+
+#: Codes start here; a trade with code 0 (superseded, canceled) updates nothing.
+EXCLUDED = 0
+_SUPERSEDED = pa.array(["canceled", "incorrect"])
+_SLOTS = 4096  # of the hash table; at most half may be taken
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_PRIME = np.uint64(0x100000001B3)
+
+
+@dataclass(frozen=True, slots=True)
+class Strings:
+    """An Arrow string column: the bytes of row i are ``data[offsets[i]:offsets[i + 1]]``."""
+
+    offsets: npt.NDArray[Any]
+    data: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Trades:
+    """One batch of trades as arrays, in tape order within each symbol.
+
+    Attributes:
+        ts_ns: Shape (trades,), nanoseconds since 1970 UTC.
+        price: Shape (trades,), USD.
+        size: Shape (trades,), shares.
+        codes: Shape (trades,), into ``conditions`` shifted by one; 0 is an excluded trade.
+        conditions: The distinct pairs of conditions and tape.
+        run_starts: Shape (runs + 1,), first row of each run of one symbol; the last is the end.
+        run_symbols: The symbol of each run.
+        exchange: One letter a trade.
+    """
+
+    ts_ns: IntArray
+    price: npt.NDArray[np.float64]
+    size: IntArray
+    codes: CodeArray
+    conditions: list[tuple[str, str]]
+    run_starts: IntArray
+    run_symbols: list[str]
+    exchange: Strings
+
+
+def read_batch(batch: pa.RecordBatch) -> Trades:
+    """Return the arrays of a record batch in ``TRADE_SCHEMA``.
+
+    Raises:
+        DataError: A time, price or size is missing, or the batch has too many different
+            combinations of conditions to be a tape.
+    """
+    symbols, symbol_text = batch["symbol"], _strings(batch["symbol"])
+    starts = np.empty(len(batch) + 1, np.int64)
+    starts = starts[: _runs(symbol_text.offsets, symbol_text.data, starts) + 1]
+    codes, conditions = _encode(batch["conditions"], batch["tape"])
+    update = batch["update"]
+    if update.null_count != len(update):
+        superseded = pc.fill_null(pc.is_in(update, _SUPERSEDED.cast(update.type)), False)  # noqa: FBT003
+        codes[superseded.to_numpy(zero_copy_only=False)] = EXCLUDED
+    return Trades(
+        ts_ns=_numbers(batch, "ts_ns"),
+        price=_numbers(batch, "price"),
+        size=_numbers(batch, "size"),
+        codes=codes,
+        conditions=conditions,
+        run_starts=starts,
+        run_symbols=symbols.take(pa.array(starts[:-1])).to_pylist(),
+        exchange=_strings(batch["exchange"]),
+    )
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[Any]:
+    column = batch[name]
+    if column.null_count:
+        msg = (
+            f"The tape lacks {name} in {column.null_count} of {len(column)} trades; "
+            f"fetch the session again."
+        )
+        raise DataError(msg)
+    array: npt.NDArray[Any] = column.to_numpy(zero_copy_only=True)
+    return array
+
+
+def _strings(column: pa.Array) -> Strings:
+    if column.null_count:
+        column = pc.fill_null(column, "")
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        column = column.cast(pa.string())
+    width = np.int64 if pa.types.is_large_string(column.type) else np.int32
+    _, offsets, data = column.buffers()
+    if offsets is None or len(column) == 0:
+        return Strings(np.zeros(len(column) + 1, width), np.zeros(0, np.uint8))
+    return Strings(
+        np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1],
+        np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8),
+    )
+
+
+def _encode(conditions: pa.Array, tape: pa.Array) -> tuple[CodeArray, list[tuple[str, str]]]:
+    text, tape_text = _strings(conditions), _strings(tape)
+    codes = np.empty(len(conditions), np.uint16)
+    first_rows = np.empty(_SLOTS // 2, np.int64)
+    words = text.data[: len(text.data) // 8 * 8].view(np.uint64)
+    found = _codes(
+        text.offsets, text.data, words, tape_text.offsets, tape_text.data, codes, first_rows
+    )
+    if found < 0:
+        msg = (
+            f"The tape has more than {_SLOTS // 2} different combinations of conditions in one "
+            f"batch; it is damaged, fetch the session again."
+        )
+        raise DataError(msg)
+    rows = pa.array(first_rows[:found])
+    pairs = (pc.fill_null(column.take(rows).cast(pa.string()), "") for column in (conditions, tape))
+    return codes, [(c, t[:1]) for c, t in zip(*(p.to_pylist() for p in pairs), strict=True)]
+
+
+@numba.njit(cache=True, nogil=True)
+def _runs(offsets: Any, data: Any, starts: Any) -> int:
+    """Write the first row of each run of equal strings, then the end; return how many runs."""
+    rows, runs = len(offsets) - 1, 0
+    before, length = 0, -1
+    for i in range(rows):
+        at, size = offsets[i], offsets[i + 1] - offsets[i]
+        same = size == length
+        if same:
+            for j in range(size):
+                if data[at + j] != data[before + j]:
+                    same = False
+                    break
+        if not same:
+            starts[runs] = i
+            runs += 1
+        before, length = at, size
+    starts[runs] = rows
+    return runs
+
+
+@numba.njit(cache=True, nogil=True)
+def _same(offsets: Any, data: Any, i: int, j: int) -> bool:
+    a, b, size = offsets[i], offsets[j], offsets[i + 1] - offsets[i]
+    if size != offsets[j + 1] - b:
+        return False
+    for k in range(size):
+        if data[a + k] != data[b + k]:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _codes(
+    offsets: Any, data: Any, words: Any, tape_offsets: Any, tape_data: Any, codes: Any, firsts: Any
+) -> int:
+    """Number the distinct (conditions, tape) pairs from 1; return how many, or -1 for too many.
+
+    Up to seven bytes are compared as one word, read with two aligned loads; longer strings by a
+    hash, then byte by byte with the first row of that code.
+    """
+    keys = np.zeros(_SLOTS, np.uint64)
+    tapes = np.zeros(_SLOTS, np.uint8)
+    numbers = np.zeros(_SLOTS, np.uint16)
+    found = 0
+    for i in range(len(codes)):
+        at = np.int64(offsets[i])
+        size = np.int64(offsets[i + 1]) - at
+        word = at >> 3
+        if size <= 7 and word + 1 < len(words):
+            shift = np.uint64((at & 7) << 3)
+            key = words[word] >> shift
+            # in two steps, because shifting by 64 is undefined when the word is aligned
+            key |= (words[word + 1] << np.uint64(1)) << (np.uint64(63) - shift)
+            key &= (np.uint64(1) << np.uint64(size << 3)) - np.uint64(1)
+        else:
+            key = np.uint64(0)
+            for j in range(size):
+                if size <= 7:
+                    key |= np.uint64(data[at + j]) << np.uint64(j << 3)
+                else:
+                    key = (key ^ np.uint64(data[at + j])) * _PRIME
+            key &= np.uint64(0x00FFFFFFFFFFFFFF)
+        key |= np.uint64(255 if size > 255 else size) << np.uint64(56)
+        tape = tape_data[tape_offsets[i]] if tape_offsets[i + 1] > tape_offsets[i] else np.uint8(0)
+        slot = ((key ^ np.uint64(tape)) * _MULTIPLIER) >> np.uint64(52)
+        while True:
+            number = numbers[slot]
+            if number == 0:
+                if found == len(firsts):
+                    return -1
+                firsts[found] = i
+                found += 1
+                keys[slot], tapes[slot], numbers[slot] = key, tape, found
+                number = np.uint16(found)
+                break
+            if (
+                keys[slot] == key
+                and tapes[slot] == tape
+                and (size <= 7 or _same(offsets, data, i, firsts[number - 1]))
+            ):
+                break
+            slot = (slot + np.uint64(1)) & np.uint64(_SLOTS - 1)
+        codes[i] = number
+    return found
