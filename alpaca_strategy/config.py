@@ -107,6 +107,7 @@ class StackSettings(_Section):
     simulator_port: int = Field(8090, ge=1024, le=65535)
     tensorboard_port: int = Field(6006, ge=1024, le=65535)
     parallelism: int = Field(8, ge=1, le=64)
+    min_free_gib: float = Field(3, ge=0)
 
 
 class SimulatorSettings(_Section):

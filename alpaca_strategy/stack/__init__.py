@@ -1,0 +1,1 @@
+"""The embedded stack: every service of the system on one machine, from one command."""
