@@ -1,0 +1,1 @@
+"""The audit between writing and publishing: expectations, the gate, the report."""
