@@ -63,3 +63,18 @@ BAR_SCHEMA = pa.schema(
         ("observed", pa.bool_()),  # the condition table lets the minute have a bar
     ]
 )
+
+#: Corporate actions as announced, one row each; rates are per share.
+CORPORATE_ACTION_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # the venue's, unique
+        ("kind", pa.string()),  # the venue's word, singular: "forward_split", "cash_dividend", …
+        ("symbol", pa.string()),
+        ("ex_date", pa.date32()),  # first session that trades under the new terms
+        ("process_date", pa.date32()),
+        ("old_rate", pa.float64()),  # splits: old_rate shares become new_rate shares
+        ("new_rate", pa.float64()),
+        ("cash_rate", pa.float64()),  # USD a share, dividends
+        ("new_symbol", pa.string()),  # renames and mergers
+    ]
+)

@@ -1,0 +1,138 @@
+"""Our Postgres: connections with deadlines, migrations, and faults told in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import URL, Engine, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError
+
+from alpaca_strategy.config import PROJECT_ROOT
+from alpaca_strategy.errors import DiskSpaceError, ServiceUnavailableError, SettingsError
+
+MIGRATIONS = PROJECT_ROOT / "include" / "migrations"
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 60
+LOCK_TIMEOUT_S = 10
+#: A transaction left open longer than this by a frozen process is ended by the server.
+IDLE_IN_TRANSACTION_TIMEOUT_S = 60
+_MIGRATION_LOCK = 0x616C7061  # any constant; "alpa"
+
+_LOST = frozenset({"57P01", "57P02", "57P03", "53300"})  # shut down, crashed, starting, full house
+_LOCK_NOT_AVAILABLE = "55P03"  # the caller knows what it waited for
+
+
+def connect(url: str, *, application_name: str = "alpaca-strategy") -> Engine:
+    """Return an engine whose every wait has an end; nothing is connected yet.
+
+    Args:
+        url: A Postgres URL in any of SQLAlchemy's spellings.
+        application_name: What `pg_stat_activity` shows.
+
+    Raises:
+        SettingsError: The URL is not a Postgres URL.
+    """
+    address = _parse(url)
+    settings = {
+        "statement_timeout": STATEMENT_TIMEOUT_S,
+        "lock_timeout": LOCK_TIMEOUT_S,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_S,
+    }
+    arguments: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": application_name,
+        "options": " ".join(f"-c {name}={value}s" for name, value in settings.items()),
+        # A peer that vanished without a word is noticed within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+    engine = create_engine(address, pool_pre_ping=True, connect_args=arguments)
+
+    @event.listens_for(engine, "handle_error", retval=True)
+    def _translate(context: ExceptionContext) -> BaseException | None:
+        return _fault(context, where(address))
+
+    return engine
+
+
+def _parse(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        msg = "The database URL cannot be parsed; write it as postgresql://user:password@host/name."
+        raise SettingsError(msg) from error
+    if address.get_backend_name() not in {"postgresql", "postgres"}:
+        msg = f"The database must be Postgres, not {address.get_backend_name()}; correct the URL."
+        raise SettingsError(msg)
+    return address.set(drivername="postgresql+psycopg2")
+
+
+def where(address: URL) -> str:
+    """Return host, port and database of a URL, and never its password."""
+    host = address.host or address.query.get("host") or "the local socket"
+    port = f":{address.port}" if address.port else ""
+    return f"{host}{port}/{address.database or ''}"
+
+
+def _fault(context: ExceptionContext, place: str) -> BaseException | None:
+    """Return our error for a fault of the service; None for a defect of ours."""
+    original = context.original_exception
+    code = getattr(original, "pgcode", None) or ""
+    reason = str(original).strip().splitlines()[0] if str(original).strip() else "no reason given"
+    reason = reason.rpartition("failed: ")[2].removeprefix("FATAL:").strip().rstrip(".?")
+    fault: Exception | None = None
+    if code == "57014":
+        fault = ServiceUnavailableError(
+            f"Postgres at {place} did not finish a statement within {STATEMENT_TIMEOUT_S} s; "
+            "look for a blocked query, then try again."
+        )
+    elif code.startswith("53") and code != "53300":
+        fault = DiskSpaceError(
+            f"Postgres at {place} is out of room ({reason}); free space, then try again."
+        )
+    elif code in {"42P01", "3F000", "42703"}:
+        fault = ServiceUnavailableError(
+            f"The database at {place} lacks our tables ({reason}); run `alpaca-strategy up`, "
+            "which applies the migrations."
+        )
+    elif (
+        context.is_disconnect or code in _LOST or code.startswith("08") or _cannot_connect(context)
+    ):
+        fault = ServiceUnavailableError(
+            f"Postgres at {place} does not answer ({reason}); start it with `make run`, or correct "
+            "ALPACA_STRATEGY_DATABASE_URL."
+        )
+    if fault is not None:
+        fault.__cause__ = original
+    return fault
+
+
+def _cannot_connect(context: ExceptionContext) -> bool:
+    if context.connection is not None:
+        return False
+    return type(context.original_exception).__name__ == "OperationalError"
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to the newest schema, in one transaction; safe to call at once.
+
+    Raises:
+        ServiceUnavailableError: Postgres does not answer.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS market"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether a statement gave up waiting for a lock."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) == _LOCK_NOT_AVAILABLE
