@@ -13,7 +13,7 @@ LEVELS = 5  # 1 to 5: from a quarter of the symbol's median minute, or less, to 
 FLAGGED = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Coverage:
     """A matrix of minutes by symbol.
 

@@ -143,7 +143,7 @@ def _result(
     found = [row[rule.column] for row in rows]
     examples: tuple[dict[str, Any], ...] = ()
     if verdict.success is False:
-        examples = survey.examples_of(rule, verdict.failing, data, max_examples)
+        examples = survey.examples_of(suite, rule, verdict.failing, data, max_examples)
     return ExpectationResult(
         suite=suite,
         expectation=rule.name,
@@ -203,7 +203,7 @@ def _refusal(
     least: float,
     broken: Iterable[ExpectationResult],
 ) -> str:
-    session = f"{data.session.day:%Y-%m-%d} on {data.feed.value}"
+    session = f"{data.session.day:%Y-%m-%d} on {data.feed.value.upper()}"
     if market:
         return f"The session {session} is refused: {market[0]}."
     asked = len(data.symbols)
@@ -223,7 +223,7 @@ def _refusal(
 def _acceptance(
     kept: tuple[str, ...], quarantined: dict[str, str], data: CheckInput, warnings: int
 ) -> str:
-    session = f"{data.session.day:%Y-%m-%d} on {data.feed.value}"
+    session = f"{data.session.day:%Y-%m-%d} on {data.feed.value.upper()}"
     asked = len(data.symbols)
     text = f"The session {session} is fit to publish with {len(kept)} of {asked} symbols"
     if quarantined:

@@ -73,31 +73,29 @@ class Survey:
             self.found[suite, column, symbol] = Found(shown, minutes[inside])
 
     def examples_of(
-        self, rule: Rule, symbols: tuple[str, ...], data: CheckInput, most: int
+        self, suite: str, rule: Rule, symbols: tuple[str, ...], data: CheckInput, most: int
     ) -> tuple[Row, ...]:
         """Return offending rows of a failed rule, taking turns between symbols."""
         told = []
         for symbol in symbols:
-            held = [
-                found.rows
-                for suite in self.rows
-                if (found := self.found.get((suite, rule.column, symbol))) is not None
-            ]
-            told.append(_as_rows(held[0]) if held else self._figures(rule, symbol, data))
+            found = self.found.get((suite, rule.column, symbol))
+            if found is None:
+                told.append(self._figures(suite, rule, symbol, data))
+            else:
+                told.append(_as_rows(found.rows))
         turns = (row for turn in zip_longest(*told) for row in turn if row is not None)
         return tuple(row for row, _ in zip(turns, range(most), strict=False))
 
-    def _figures(self, rule: Rule, symbol: str, data: CheckInput) -> list[Row]:
+    def _figures(self, suite: str, rule: Rule, symbol: str, data: CheckInput) -> list[Row]:
         if rule.column == "not_fetched":
             return [{"symbol": symbol, "reason": data.failed[symbol]}]
         if rule.column.startswith("rejected"):
             texts = data.rejected.get(symbol, Rejected(0)).examples
             return [{"symbol": symbol, "row": text} for text in texts]
-        for rows in self.rows.values():
-            for row in rows:
-                if row["symbol"] == symbol and rule.column in row:
-                    limit = row[rule.other] if rule.other else bound_of(rule, data.feed)
-                    return [{"symbol": symbol, "found": row[rule.column], "limit": limit}]
+        for row in self.rows[suite]:
+            if row["symbol"] == symbol:
+                limit = row[rule.other] if rule.other else bound_of(rule, data.feed)
+                return [{"symbol": symbol, "found": row[rule.column], "limit": limit}]
         return []
 
 
