@@ -15,7 +15,8 @@ from deltalake import DeltaTable
 from alpaca_strategy.market.schema import CORPORATE_ACTION_SCHEMA
 from alpaca_strategy.storage import files as parquet
 from alpaca_strategy.storage.content import hash_table
-from alpaca_strategy.storage.lake import Change, Lake
+from alpaca_strategy.storage.delta import Change
+from alpaca_strategy.storage.lake import Lake
 
 FloatArray = npt.NDArray[np.float64]
 

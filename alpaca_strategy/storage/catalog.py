@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, Text, cast, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from alpaca_strategy.domain.market import Feed, Severity, Venue
-from alpaca_strategy.errors import BusyError
 from alpaca_strategy.storage import tables as t
-from alpaca_strategy.storage.database import is_lock_timeout
-from alpaca_strategy.storage.lake import Pin
+from alpaca_strategy.storage.locking import LOCK_WAIT_S, SessionLock, hold_session
 from alpaca_strategy.storage.records import (
+    Pin,
     PublishedSession,
-    QualityResult,
     QualityRun,
     SessionRow,
     SessionStatus,
     SymbolSession,
-    SymbolStatus,
 )
-
-LOCK_WAIT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLock:
-    """Proof that this process alone works on a session.
-
-    Whatever is written through its connection is written only while the lock is held: when the
-    connection is lost, so is the lock, and the write fails.
-    """
-
-    session: date
-    feed: Feed
-    connection: Connection
+from alpaca_strategy.storage.rows import (
+    fetch_session,
+    replace_symbols,
+    result_row,
+    result_values,
+    session_row,
+    session_values,
+    symbol_row,
+    upsert_session,
+)
 
 
 class Catalog:
@@ -52,22 +41,15 @@ class Catalog:
 
     # ---------------------------------------------------------------- one run at a time
 
-    @contextmanager
     def session_lock(
         self, session: date, feed: Feed, *, wait_s: float = LOCK_WAIT_S
-    ) -> Iterator[SessionLock]:
+    ) -> AbstractContextManager[SessionLock]:
         """Hold the only right to publish a session; released when the connection ends, however.
 
         Raises:
             BusyError: Another run holds it for longer than wait_s.
         """
-        key = _lock_key(session, feed)
-        with self.engine.connect() as connection:
-            _acquire(connection, key, wait_s, f"{session} ({feed.value})")
-            try:
-                yield SessionLock(session, feed, connection)
-            finally:
-                _release(connection, key)
+        return hold_session(self.engine, session, feed, wait_s)
 
     # ---------------------------------------------------------------- writing
 
@@ -78,15 +60,15 @@ class Catalog:
             The revision, and whether it is new: equal content keeps its revision and changes
             nothing.
         """
-        _same(lock, record.session, record.feed)
+        lock.check(record.session, record.feed)
         with lock.connection.begin():
-            held = _row(lock.connection, record.session, record.feed, lock_row=True)
+            held = fetch_session(lock.connection, record.session, record.feed, lock_row=True)
             if held and held.content_hash == record.content_hash:
                 return held.revision, False
             revision = (held.revision if held else 0) + 1
-            values = _values(record, revision)
-            _upsert_session(lock.connection, values)
-            _replace_symbols(lock.connection, record.session, record.feed, record.symbols)
+            values = session_values(record, revision)
+            upsert_session(lock.connection, values)
+            replace_symbols(lock.connection, record.session, record.feed, record.symbols)
             lock.connection.execute(
                 insert(t.session_revision).values(
                     {c.name: values[c.name] for c in t.session_revision.columns if c.name in values}
@@ -106,7 +88,7 @@ class Catalog:
         if not values:
             return
         with lock.connection.begin():
-            held = _row(lock.connection, lock.session, lock.feed, lock_row=True)
+            held = fetch_session(lock.connection, lock.session, lock.feed, lock_row=True)
             if held is None:
                 return
             where = {"session": lock.session, "feed": lock.feed.value}
@@ -152,15 +134,15 @@ class Catalog:
             "refused_reason": reason,
         }
         with self.engine.begin() as connection:
-            held = _row(connection, session, feed, lock_row=True)
+            held = fetch_session(connection, session, feed, lock_row=True)
             if held and held.status is SessionStatus.PUBLISHED:
                 values = {"refused_at": func.now(), "refused_reason": reason}
                 connection.execute(
                     update(t.session).filter_by(session=session, feed=feed.value).values(values)
                 )
                 return
-            _upsert_session(connection, values)
-            _replace_symbols(connection, session, feed, symbols)
+            upsert_session(connection, values)
+            replace_symbols(connection, session, feed, symbols)
 
     def record_quality(self, run: QualityRun) -> int:
         """Record a check with all its expectations; return its number."""
@@ -178,7 +160,7 @@ class Catalog:
             number = connection.execute(
                 insert(t.quality_run).values(values).returning(t.quality_run.c.id)
             ).scalar_one()
-            rows = [_result_values(number, i, result) for i, result in enumerate(run.results)]
+            rows = [result_values(number, i, result) for i, result in enumerate(run.results)]
             if rows:
                 connection.execute(insert(t.quality_result), rows)
             return int(number)
@@ -188,7 +170,7 @@ class Catalog:
     def session(self, session: date, feed: Feed) -> SessionRow | None:
         """Return what is known about a session; None when nothing."""
         with self.engine.connect() as connection:
-            return _row(connection, session, feed)
+            return fetch_session(connection, session, feed)
 
     def sessions(self, start: date | None, end: date | None, feed: Feed) -> list[SessionRow]:
         """Return the known sessions from start to end, both included, oldest first."""
@@ -198,7 +180,7 @@ class Catalog:
         if end is not None:
             query = query.where(t.session.c.session <= end)
         with self.engine.connect() as connection:
-            return [_session_row(row) for row in connection.execute(query.order_by("session"))]
+            return [session_row(row) for row in connection.execute(query.order_by("session"))]
 
     def latest_published(self, feed: Feed) -> SessionRow | None:
         """Return the newest published session."""
@@ -210,7 +192,7 @@ class Catalog:
         )
         with self.engine.connect() as connection:
             row = connection.execute(query).first()
-        return None if row is None else _session_row(row)
+        return None if row is None else session_row(row)
 
     def symbol_sessions(
         self,
@@ -226,15 +208,39 @@ class Catalog:
             query = query.where(c.symbol.in_(list(symbols)))
         with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(c.session, c.symbol)).all()
-        return {(row.session, row.symbol): _symbol_row(row) for row in rows}
+        return {(row.session, row.symbol): symbol_row(row) for row in rows}
 
-    def pinned_files(self, name: str) -> set[str]:
-        """Return every file of a table that a revision, old or new, is made of."""
-        column = t.session_revision.c[f"{name}_files"]
-        current = t.session.c[f"{name}_files"]
+    def pinned_files(self, name: str, *, keep: timedelta) -> set[str]:
+        """Return the files of a table that readers may need.
+
+        Args:
+            name: ``trades`` or ``bars``.
+            keep: How long a revision is kept after another one took its place.
+        """
+        revision = t.session_revision.c
+        superseded_at = func.lead(revision.published_at).over(
+            partition_by=[revision.session, revision.feed], order_by=revision.revision
+        )
+        revisions = select(
+            revision[f"{name}_files"].label("files"), superseded_at.label("superseded_at")
+        ).subquery()
+        old = select(revisions.c.files).where(
+            or_(revisions.c.superseded_at.is_(None), revisions.c.superseded_at > func.now() - keep)
+        )
         with self.engine.connect() as connection:
-            rows = connection.execute(select(column).union_all(select(current))).all()
+            rows = connection.execute(old.union_all(select(t.session.c[f"{name}_files"]))).all()
         return {path for row in rows for path in row[0]}
+
+    def unpin(self, name: str, files: Collection[str]) -> None:
+        """Say that old revisions can no longer be read, because these files go."""
+        column = t.session_revision.c[f"{name}_files"]
+        gone = cast(list(files), ARRAY(Text))
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(t.session_revision)
+                .where(column.overlap(gone))
+                .values({f"{name}_files": [], f"{name}_version": None})
+            )
 
     def quality_runs(self, session: date, feed: Feed) -> list[QualityRun]:
         """Return the checks of a session, oldest first."""
@@ -254,176 +260,8 @@ class Catalog:
                 critical_count=run.critical_count,
                 warning_count=run.warning_count,
                 report_uri=run.report_uri,
-                results=tuple(_result_row(r) for r in results if r.run_id == run.id),
+                results=tuple(result_row(r) for r in results if r.run_id == run.id),
                 run_at=run.run_at,
             )
             for run in runs
         ]
-
-
-def _lock_key(session: date, feed: Feed) -> int:
-    digest = hashlib.sha256(f"alpaca-strategy/session/{feed.value}/{session}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
-
-
-def _acquire(connection: Connection, key: int, wait_s: float, what: str) -> None:
-    wait_ms = max(1, int(wait_s * 1000))  # 0 would mean: wait for ever
-    try:
-        with connection.begin():
-            connection.execute(
-                text(
-                    "SELECT set_config('lock_timeout', :wait, true),"
-                    " set_config('statement_timeout', :longer, true)"
-                ),
-                {"wait": f"{wait_ms}ms", "longer": f"{wait_ms + 5000}ms"},
-            )
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
-    except DBAPIError as error:
-        if not is_lock_timeout(error):
-            raise
-        msg = (
-            f"Another run is working on session {what} and did not finish within {wait_s:g} s; "
-            "wait for it, or stop it, then run this again."
-        )
-        raise BusyError(msg) from error
-
-
-def _release(connection: Connection, key: int) -> None:
-    """Give the lock back; a connection that cannot even do that is closed, which does it too."""
-    if connection.invalidated or connection.closed:
-        return
-    try:
-        if connection.in_transaction():
-            connection.rollback()
-        with connection.begin():
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
-    except Exception:  # noqa: BLE001  # whatever is wrong, the lock must not return to the pool
-        connection.invalidate()
-
-
-def _same(lock: SessionLock, session: date, feed: Feed) -> None:
-    if (lock.session, lock.feed) != (session, feed):
-        msg = f"The lock is for {lock.session} {lock.feed}, not for {session} {feed}."
-        raise ValueError(msg)
-
-
-def _row(
-    connection: Connection, session: date, feed: Feed, *, lock_row: bool = False
-) -> SessionRow | None:
-    query = select(t.session).filter_by(session=session, feed=feed.value)
-    row = connection.execute(query.with_for_update() if lock_row else query).first()
-    return None if row is None else _session_row(row)
-
-
-def _session_row(row: Row[Any]) -> SessionRow:
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's documented name
-    severity = values["quality_severity"]
-    return SessionRow(
-        **values
-        | {
-            "feed": Feed(values["feed"]),
-            "venue": Venue(values["venue"]),
-            "status": SessionStatus(values["status"]),
-            "trades_files": tuple(values["trades_files"]),
-            "bars_files": tuple(values["bars_files"]),
-            "quality_severity": None if severity is None else Severity(severity),
-        }
-    )
-
-
-def _symbol_row(row: Row[Any]) -> SymbolSession:
-    return SymbolSession(
-        symbol=row.symbol,
-        status=SymbolStatus(row.status),
-        reason=row.reason,
-        trade_count=row.trade_count,
-        observed_minutes=row.observed_minutes,
-        tape_hash=row.tape_hash,
-    )
-
-
-def _values(record: PublishedSession, revision: int) -> dict[str, Any]:
-    published = [s for s in record.symbols if s.status is SymbolStatus.PUBLISHED]
-    return {
-        "session": record.session,
-        "feed": record.feed.value,
-        "status": SessionStatus.PUBLISHED.value,
-        "revision": revision,
-        "venue": record.venue.value,
-        "trades_version": record.trades.version if record.trades else None,
-        "trades_files": list(record.trades.files) if record.trades else [],
-        "bars_version": record.bars.version,
-        "bars_files": list(record.bars.files),
-        "minutes": record.minutes,
-        "symbols_asked": len(record.symbols),
-        "symbols_published": len(published),
-        "trade_count": sum(s.trade_count for s in published),
-        "bar_count": record.bars.rows,
-        "observed_minutes": sum(s.observed_minutes for s in published),
-        "content_hash": record.content_hash,
-        "condition_table": record.condition_table,
-        "condition_fingerprint": record.condition_fingerprint,
-        "quality_severity": record.quality_severity.value if record.quality_severity else None,
-        "report_uri": record.report_uri,
-        "published_at": func.now(),
-        "refused_at": None,
-        "refused_reason": None,
-        "tape_dropped_at": None,
-    }
-
-
-def _upsert_session(connection: Connection, values: dict[str, Any]) -> None:
-    statement = upsert(t.session).values(values)
-    changed = {name: value for name, value in values.items() if name not in {"session", "feed"}}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["session", "feed"], set_=changed)
-    )
-
-
-def _replace_symbols(
-    connection: Connection, session: date, feed: Feed, symbols: Sequence[SymbolSession]
-) -> None:
-    connection.execute(delete(t.symbol_session).filter_by(session=session, feed=feed.value))
-    rows = [
-        {
-            "session": session,
-            "feed": feed.value,
-            "symbol": s.symbol,
-            "status": s.status.value,
-            "reason": s.reason,
-            "trade_count": s.trade_count,
-            "observed_minutes": s.observed_minutes,
-            "tape_hash": s.tape_hash,
-        }
-        for s in symbols
-    ]
-    if rows:
-        connection.execute(insert(t.symbol_session), rows)
-
-
-def _result_values(run_id: int, position: int, result: QualityResult) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "position": position,
-        "suite": result.suite,
-        "expectation": result.expectation,
-        "column_name": result.column,
-        "severity": result.severity.value,
-        "success": result.success,
-        "unexpected_count": result.unexpected_count,
-        "unexpected_fraction": result.unexpected_fraction,
-        "symbols": list(result.symbols),
-    }
-
-
-def _result_row(row: Row[Any]) -> QualityResult:
-    return QualityResult(
-        suite=row.suite,
-        expectation=row.expectation,
-        severity=Severity(row.severity),
-        success=row.success,
-        column=row.column_name,
-        unexpected_count=row.unexpected_count,
-        unexpected_fraction=row.unexpected_fraction,
-        symbols=tuple(row.symbols),
-    )

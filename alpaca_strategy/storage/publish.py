@@ -12,19 +12,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import structlog
 
 from alpaca_strategy.domain.market import Feed, Severity, Venue
 from alpaca_strategy.errors import DamagedFileError, QualityError
 from alpaca_strategy.market.schema import BAR_SCHEMA, TRADE_SCHEMA
-from alpaca_strategy.storage.catalog import LOCK_WAIT_S, Catalog, SessionLock
+from alpaca_strategy.storage.arrange import arrange_bars, symbol_states
+from alpaca_strategy.storage.catalog import Catalog
 from alpaca_strategy.storage.content import ContentHash, hash_facts, hash_table, split_by_symbol
 from alpaca_strategy.storage.files import LakeFile
-from alpaca_strategy.storage.lake import Lake, Pin, Rows
+from alpaca_strategy.storage.lake import Lake, Rows
+from alpaca_strategy.storage.locking import LOCK_WAIT_S, SessionLock
 from alpaca_strategy.storage.records import (
+    Pin,
     PublishedSession,
     SessionRow,
     SessionStatus,
@@ -108,12 +109,12 @@ def publish_session(
         ServiceUnavailableError: Postgres or the object storage does not answer; likewise.
         ValueError: The tables break their contract.
     """
-    states = _states(symbols, quarantined or {}, failed or {}, bars)
+    states = symbol_states(symbols, quarantined or {}, failed or {}, bars)
     kept = [name for name, state in states.items() if state.status is SymbolStatus.PUBLISHED]
     if not kept:
         msg = f"None of the {len(symbols)} symbols of {session} can be published; see the report."
         raise QualityError(msg)
-    bars = _arrange(bars, kept)
+    bars = arrange_bars(bars, kept)
     minutes = bars.num_rows // len(kept)
     held_lock = (
         nullcontext(lock) if lock else catalog.session_lock(session, feed, wait_s=lock_wait_s)
@@ -282,50 +283,3 @@ class _Publication:
             trade_count=sum(self.states[name].trade_count for name in self.kept),
             bar_count=self.bar_count or (held.bar_count if held else 0),
         )
-
-
-def _states(
-    symbols: Sequence[str],
-    quarantined: Mapping[str, str],
-    failed: Mapping[str, str],
-    bars: pa.Table,
-) -> dict[str, SymbolSession]:
-    """Say of each symbol asked for what becomes of it."""
-    counts = bars.group_by("symbol").aggregate([("observed", "sum"), ("trade_count", "sum")])
-    rows = {row["symbol"]: row for row in counts.to_pylist()}
-    strangers = sorted({*rows, *quarantined, *failed} - set(symbols))
-    if strangers:
-        msg = f"Symbols that were not asked for: {', '.join(strangers)}."
-        raise ValueError(msg)
-    states = {}
-    for name in sorted(symbols):
-        row = rows.get(name, {})
-        if name in failed:
-            status, reason = SymbolStatus.FAILED, failed[name]
-        elif name in quarantined:
-            status, reason = SymbolStatus.QUARANTINED, quarantined[name]
-        elif row:
-            status, reason = SymbolStatus.PUBLISHED, None
-        else:
-            status, reason = SymbolStatus.MISSING, "no bars were built"
-        states[name] = SymbolSession(
-            name, status, reason, row.get("trade_count_sum") or 0, row.get("observed_sum") or 0
-        )
-    return states
-
-
-def _arrange(bars: pa.Table, kept: Sequence[str]) -> pa.Table:
-    """Return the bars of the kept symbols, sorted, every minute of the session exactly once.
-
-    Raises:
-        ValueError: A symbol lacks minutes or has them twice.
-    """
-    bars = bars.select(BAR_SCHEMA.names).cast(BAR_SCHEMA)
-    bars = bars.filter(pc.is_in(bars.column("symbol"), pa.array(list(kept), pa.string())))
-    bars = bars.sort_by([("symbol", "ascending"), ("minute", "ascending")]).combine_chunks()
-    minutes, rest = divmod(bars.num_rows, len(kept))
-    grid = bars.column("minute").to_numpy()
-    if rest or not np.array_equal(grid, np.tile(np.arange(minutes, dtype=np.int16), len(kept))):
-        msg = f"{bars.num_rows} bars are not every minute once for each of {len(kept)} symbols."
-        raise ValueError(msg)
-    return bars

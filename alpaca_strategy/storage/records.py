@@ -7,7 +7,21 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from alpaca_strategy.domain.market import Feed, Severity, Venue
-from alpaca_strategy.storage.lake import Pin
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The exact files of one session in one table.
+
+    Attributes:
+        version: The Delta version whose commit made them current.
+        files: Paths relative to the table's folder, in row order.
+        rows: Rows in all of them.
+    """
+
+    version: int
+    files: tuple[str, ...]
+    rows: int
 
 
 class SessionStatus(StrEnum):
