@@ -1,0 +1,137 @@
+"""Run the exchange simulator: `python -m alpaca_strategy.simulator --help`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from alpaca_strategy.config import load_settings
+from alpaca_strategy.errors import AlpacaStrategyError, SettingsError
+from alpaca_strategy.simulator import server
+from alpaca_strategy.simulator.encode import parse_timestamp
+from alpaca_strategy.simulator.venue import Options
+from alpaca_strategy.simulator.world import Parameters, Split
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _day(text: str, name: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        msg = f"{name} {text!r} is not a date; write it as 2026-10-01."
+        raise SettingsError(msg) from error
+
+
+def _split(text: str) -> Split:
+    try:
+        symbol, day, ratio = text.split(":")
+        new, old = ratio.split("/")
+        return Split(symbol, date.fromisoformat(day), int(new), int(old))
+    except ValueError as error:
+        msg = f"--split {text!r} cannot be read; write it as TSLA:2026-10-01:3/1."
+        raise SettingsError(msg) from error
+
+
+@app.command()
+def main(
+    port: Annotated[int | None, typer.Option(help="Port; 0 lets the system choose.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = server.LOOPBACK,
+    allow_any_host: Annotated[
+        bool, typer.Option(help="Accept a host other than 127.0.0.1.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of the synthetic market.")] = None,
+    trades: Annotated[
+        int | None, typer.Option(help="Trades of a symbol in a full session on the IEX feed.")
+    ] = None,
+    iex_share: Annotated[
+        float, typer.Option(help="IEX's share of all trades (SIP has all).")
+    ] = 0.25,
+    signal_ic: Annotated[
+        float | None, typer.Option(help="Planted oracle IC; 0 removes it, a minus sign flips it.")
+    ] = None,
+    signal_from: Annotated[str, typer.Option(help="First session with the signal.")] = "0001-01-01",
+    signal_until: Annotated[str, typer.Option(help="Last session with the signal.")] = "9999-12-31",
+    split: Annotated[
+        list[str] | None, typer.Option(help="A split, as TSLA:2026-10-01:3/1; may be repeated.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Folder of Parquet files with recorded trades to serve.")
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option(help="Simulated time at the start; default: the real time.")
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    paused: Annotated[bool, typer.Option(help="Start with the clock standing still.")] = False,
+    requests_per_minute: Annotated[int, typer.Option(help="Rate limit per key.")] = 10_000,
+    rate_window_s: Annotated[float, typer.Option(help="Length of the rate limit's window.")] = 60.0,
+    short_pages: Annotated[
+        bool, typer.Option(help="Serve fewer items a page than allowed.")
+    ] = False,
+    recent_sip: Annotated[
+        bool, typer.Option(help="Allow SIP data of the last 15 minutes.")
+    ] = False,
+) -> None:
+    """Serve a simulated exchange that speaks Alpaca's protocol, until interrupted.
+
+    Keys come from the environment: SIMULATOR_KEY and SIMULATOR_SECRET for clients (several pairs
+    may be given, separated by commas), SIMULATOR_TOKEN for the side door under /_sim/. A missing
+    one is drawn at random.
+    """
+    settings = load_settings()
+    parameters = Parameters(
+        seed=settings.simulator.seed if seed is None else seed,
+        trades=settings.simulator.trades_per_symbol_session if trades is None else trades,
+        iex_share=iex_share,
+        signal_ic=settings.simulator.signal_ic if signal_ic is None else signal_ic,
+        signal_from=_day(signal_from, "--signal-from"),
+        signal_until=_day(signal_until, "--signal-until"),
+        scheduled_splits=tuple(_split(text) for text in split or ()),
+    )
+    options = Options(
+        keys=_keys(),
+        token=os.environ.get("SIMULATOR_TOKEN") or secrets.token_hex(16),
+        requests_per_minute=requests_per_minute,
+        rate_window_s=rate_window_s,
+        short_pages=short_pages,
+        recent_sip=recent_sip,
+    )
+    wanted = settings.stack.simulator_port if port is None else port
+    listener = server.listen(host, wanted, allow_any_host=allow_any_host)
+    venue = server.build_venue(options, parameters, settings.universe(), replay)
+    venue.clock.set(now_ns=None if now is None else parse_timestamp(now), rate=rate, paused=paused)
+    server.serve(venue, listener)
+
+
+def _keys() -> dict[str, str]:
+    """Return secrets by key id."""
+    keys = (os.environ.get("SIMULATOR_KEY") or f"SIM{secrets.token_hex(8).upper()}").split(",")
+    words = (os.environ.get("SIMULATOR_SECRET") or secrets.token_hex(20)).split(",")
+    if len(keys) != len(words):
+        msg = (
+            f"SIMULATOR_KEY names {len(keys)} keys but SIMULATOR_SECRET {len(words)} secrets; "
+            f"give one secret for each key."
+        )
+        raise SettingsError(msg)
+    return dict(zip(keys, words, strict=True))
+
+
+def run() -> None:
+    """Run the command; errors are one sentence."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        app()
+    except AlpacaStrategyError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    run()

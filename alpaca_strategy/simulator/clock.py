@@ -1,0 +1,53 @@
+"""The one clock of the simulated venue: wall time, or an epoch that runs at a rate."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from alpaca_strategy.simulator.calendar import NEW_YORK
+
+BILLION = 1_000_000_000
+
+
+@dataclass(slots=True)
+class SimClock:
+    """Simulated time = epoch + rate × wall seconds since it was set; the default is wall time.
+
+    Attributes:
+        epoch_ns: Simulated time at the moment of setting, nanoseconds since 1970 UTC.
+        rate: Simulated seconds per wall second.
+        paused: The time stands still.
+    """
+
+    epoch_ns: int = field(default_factory=time.time_ns)
+    rate: float = 1.0
+    paused: bool = False
+    _set_ns: int = field(default_factory=time.time_ns)
+
+    def now_ns(self) -> int:
+        """Return simulated nanoseconds since 1970 UTC."""
+        if self.paused:
+            return self.epoch_ns
+        passed = time.time_ns() - self._set_ns
+        return self.epoch_ns + (passed if self.rate == 1.0 else int(passed * self.rate))
+
+    def now(self) -> datetime:
+        """Return the simulated time in New York."""
+        return datetime.fromtimestamp(self.now_ns() / BILLION, NEW_YORK)
+
+    def set(
+        self,
+        *,
+        now_ns: int | None = None,
+        rate: float | None = None,
+        paused: bool | None = None,
+        advance_s: float = 0.0,
+    ) -> None:
+        """Change what is given and let the rest run on from where it stands."""
+        start = self.now_ns() if now_ns is None else now_ns
+        self.epoch_ns = start + int(advance_s * BILLION)
+        self._set_ns = time.time_ns()
+        self.rate = self.rate if rate is None else rate
+        self.paused = self.paused if paused is None else paused

@@ -1,0 +1,191 @@
+"""Trades of the synthetic market: one symbol and day at a time, from seeds alone.
+
+A day is generated in two parts, the trades on IEX and those elsewhere, each from its own seed;
+the SIP feed merges them. Arrivals cluster (a branching process), signs run and follow the
+pressure of `signal`, prices sit on either side of the efficient price, on a one-cent tick.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import date
+from functools import lru_cache
+
+import numpy as np
+
+from alpaca_strategy.simulator import calendar, prints, signal
+from alpaca_strategy.simulator.signal import STEP_S, STEPS, TICK
+from alpaca_strategy.simulator.tape import Floats, Ints, Tape, empty, merge
+from alpaca_strategy.simulator.world import OVERNIGHT_SHARE, World, rng
+
+OFFSPRING = 0.65  # children a trade brings about
+FLOOR = 5 / 6  # of the wanted number of trades; 6,000 never gives fewer than 5,000
+_STEP_NS = STEP_S * 1_000_000_000
+
+
+class SyntheticMarket:
+    """The synthetic source: prices and tapes of a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._bridges: OrderedDict[tuple[str, int], Floats] = OrderedDict()
+        self._calibrations: dict[int, signal.Calibration] = {}
+
+    @property
+    def symbols(self) -> list[str]:
+        """Return the symbols, sorted."""
+        return sorted(self.world.companies)
+
+    def days(self, symbol: str, first: date, last: date) -> list[date]:
+        """Return the days with trades of a symbol in a range."""
+        del symbol  # every company trades every session
+        last = min(last, self.world.days[-1])
+        first = max(first, self.world.days[0])
+        return [day.date for day in calendar.sessions(first, last)] if first <= last else []
+
+    def calibration(self, minutes: int) -> signal.Calibration:
+        """Return the signal's calibration for a session length."""
+        if minutes not in self._calibrations:
+            self._calibrations[minutes] = signal.calibrate(self.world, minutes)
+        return self._calibrations[minutes]
+
+    def tape(self, feed: str, symbol: str, day: date) -> Tape:
+        """Generate a symbol's trades of a day: ``iex`` or ``sip``."""
+        session = calendar.session(day)
+        if session is None or day not in self.world.positions:
+            return empty(self.world.companies[symbol].tape)
+        on_iex = self._part(symbol, session, "iex")
+        return on_iex if feed == "iex" else merge(on_iex, self._part(symbol, session, "away"))
+
+    def log_path(self, symbol: str, session: calendar.Day) -> Floats:
+        """Return the efficient log price, unadjusted, every five seconds of a session."""
+        world, company = self.world, self.world.companies[symbol]
+        position, minutes = world.positions[session.date], session.minutes
+        path = np.zeros(minutes * STEPS + 1)
+        for source, loading, vol in world.factors(company):
+            path += loading * self._bridge(source, vol, position, minutes)
+        path += self._drift(symbol, session)
+        start = world.opening_log_price(symbol, session.date)
+        return path + (start - np.log(world.split_factor(symbol, session.date)))
+
+    def _bridge(self, source: str, vol: float, position: int, minutes: int) -> Floats:
+        """Return a source's log return since the open; it ends at the day's return."""
+        shared = not source.startswith("stock ")
+        key = (source, position)
+        if shared and key in self._bridges:
+            self._bridges.move_to_end(key)
+            return self._bridges[key]
+        share = signal.clock_shape(minutes)
+        draw = rng(self.world.parameters.seed, source, position, "path")
+        walk = np.zeros(len(share) + 1)
+        scale = vol * np.sqrt(1 - OVERNIGHT_SHARE)
+        np.cumsum(draw.standard_normal(len(share)) * np.sqrt(share) * scale, out=walk[1:])
+        target = float(self.world.returns(source, vol)[1][position])
+        walk += _done(minutes) * (target - walk[-1])
+        if shared:
+            self._bridges[key] = walk
+            if len(self._bridges) > 128:
+                self._bridges.popitem(last=False)
+        return walk
+
+    def _drift(self, symbol: str, session: calendar.Day) -> Floats:
+        """Return what the signal adds to the path; it too is tied to the day's return."""
+        world, minutes = self.world, session.minutes
+        ic = world.parameters.ic(session.date)
+        z = signal.pressure(world, symbol, world.positions[session.date], minutes)
+        size = self.calibration(minutes).drift(ic) * world.companies[symbol].vol
+        by_minute = np.zeros(minutes)
+        by_minute[1:] = size * z[:-1] * signal.minute_volatility(minutes)[1:]
+        path = np.zeros(minutes * STEPS + 1)
+        np.cumsum(np.repeat(by_minute / STEPS, STEPS), out=path[1:])
+        return path - _done(minutes) * path[-1]
+
+    def _part(self, symbol: str, session: calendar.Day, part: str) -> Tape:
+        """Generate the trades of one group of venues."""
+        world, company = self.world, self.world.companies[symbol]
+        draw = rng(world.parameters.seed, symbol, world.positions[session.date], part)
+        count = self._count(draw, session.minutes, part)
+        arrival = arrivals(draw, session.minutes, count)
+        path = self.log_path(symbol, session)
+        sign = self._signs(draw, symbol, session, arrival)
+        price = _prices(path, arrival, sign, company.half_spread)
+        body = prints.Body(arrival + session.open_ns, price, part, company.tape)
+        return prints.finish(draw, body, session, path)
+
+    def _count(self, draw: np.random.Generator, minutes: int, part: str) -> int:
+        wanted = self.world.parameters.trades * minutes / 390
+        if part == "away":
+            wanted *= 1 / self.world.parameters.iex_share - 1
+        busy = float(np.exp(0.12 * draw.standard_normal()))
+        return max(int(np.ceil(wanted * max(busy, FLOOR))), 1)
+
+    def _signs(
+        self, draw: np.random.Generator, symbol: str, session: calendar.Day, arrival: Ints
+    ) -> Floats:
+        """Return +1 for a buyer's trade and -1 for a seller's."""
+        position = self.world.positions[session.date]
+        z = signal.pressure(self.world, symbol, position, session.minutes)
+        limit = signal.FLOW_LIMIT
+        chance = 0.5 + 0.5 * np.clip(signal.FLOW * z, -limit, limit)
+        buy = draw.random(len(arrival), np.float32) < chance[arrival // 60_000_000_000]
+        sign = np.where(buy, 1.0, -1.0)
+        # An order worked in pieces: a trade on the heels of another often has its sign.
+        gap = np.diff(arrival, prepend=-(10**12))
+        fresh = (gap > 1_000_000_000) | (draw.random(len(arrival), np.float32) < 0.7)
+        return sign[np.maximum.accumulate(np.where(fresh, np.arange(len(arrival)), 0))]
+
+
+@lru_cache(maxsize=8)
+def _done(minutes: int) -> Floats:
+    return np.concatenate([[0.0], np.cumsum(signal.clock_shape(minutes))])
+
+
+@lru_cache(maxsize=8)
+def _inverse_clock(minutes: int) -> Floats:
+    """Return the session's nanosecond at 4,097 equal steps of trading activity."""
+    steps = np.arange(minutes * STEPS + 1) * float(_STEP_NS)
+    return np.interp(np.linspace(0, 1, 4097), _done(minutes), steps)
+
+
+def arrivals(draw: np.random.Generator, minutes: int, count: int) -> Ints:
+    """Return nanoseconds since the open of `count` clustered trades, increasing.
+
+    A Hawkes process by its branches: immigrants follow the session's clock, every trade brings
+    about Poisson(0.65) others after 0.15 s or 12 s on average.
+    """
+    first = int(np.ceil(count * (1 - OFFSPRING)))
+    table = _inverse_clock(minutes)
+    spot = draw.random(first) * 4096
+    whole = spot.astype(np.int64)
+    parents = table[whole] + (table[whole + 1] - table[whole]) * (spot - whole)
+    found, total = [parents], first
+    while total < count:
+        children = np.repeat(parents, draw.poisson(OFFSPRING, len(parents)))[: count - total]
+        if not len(children):  # the family died out early: it has another branch
+            children = found[0][: count - total]
+        lag = draw.standard_exponential(len(children))
+        lag *= np.where(draw.random(len(children), np.float32) < 0.6, 0.15e9, 12e9)
+        parents = children + lag
+        found.append(parents)
+        total += len(parents)
+    times = np.concatenate(found)
+    end = minutes * 60e9
+    times = np.where(times >= end, times % end, times).astype(np.int64)
+    times.sort()
+    return times
+
+
+def _prices(path: Floats, arrival: Ints, sign: Floats, half: float) -> Floats:
+    """Return trade prices: the bid or the ask around the efficient price, on the tick."""
+    step = arrival // _STEP_NS
+    level = np.exp(path)
+    middle = level[step] + (level[step + 1] - level[step]) * (
+        (arrival - step * _STEP_NS) / _STEP_NS
+    )
+    u = arrival * (2.0 / ((len(path) - 1) * _STEP_NS)) - 1.0
+    u *= u
+    wide = middle * half * (1 + 0.8 * u * u) / TICK
+    wide -= 0.5
+    np.maximum(wide, 0.0, out=wide)
+    ticks = np.ceil(sign * middle / TICK + wide)  # a seller's price is the mirror of a buyer's
+    return np.maximum(np.abs(ticks), 1.0) / (1 / TICK)
