@@ -25,23 +25,23 @@ $(BIN)/python:
 	Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 3; }
 
 define install_lock
-	@if ! cmp -s requirements/$(1).lock $(VENV)/.installed-$(1); then \
-	  echo "installing requirements/$(1).lock into $(VENV): a few minutes the first time"; \
+	@cmp -s requirements/$(1).lock $(VENV)/.installed-$(1) || { \
+	  echo "installing requirements/$(1).lock into $(VENV): a few minutes the first time" && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	    --requirement requirements/$(1).lock; \
+	    --requirement requirements/$(1).lock && \
 	  cp requirements/$(1).lock $(VENV)/.installed-$(1); \
-	fi
+	}
 endef
 
 .PHONY: venv venv-dev
 venv: | $(BIN)/python ## Install what the system needs into .venv
 	$(call install_lock,base)
-	@if ! cmp -s pyproject.toml $(VENV)/.installed-project; then \
-	  echo "installing this checkout into $(VENV)"; \
+	@cmp -s pyproject.toml $(VENV)/.installed-project || { \
+	  echo "installing this checkout into $(VENV)" && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
-	    --no-build-isolation --editable .; \
+	    --no-build-isolation --editable . && \
 	  cp pyproject.toml $(VENV)/.installed-project; \
-	fi
+	}
 
 venv-dev: venv ## Install what building and testing need on top
 	$(call install_lock,dev)
@@ -52,11 +52,46 @@ venv-dev: venv ## Install what building and testing need on top
 run: venv ## Bring everything up and stay; Ctrl-C stops everything
 	@$(BIN)/alpaca-strategy up
 
-down: | $(BIN)/python ## Stop the stack from another terminal, and wait until it is gone
-	@$(BIN)/alpaca-strategy down
+down: ## Stop the stack from another terminal, and wait until it is gone
+	@test ! -x $(BIN)/alpaca-strategy || $(BIN)/alpaca-strategy down
 
-status: | $(BIN)/python ## Tell which parts of the stack run, and where
-	@$(BIN)/alpaca-strategy status
+status: ## Tell which parts of the stack run, and where
+	@test ! -x $(BIN)/alpaca-strategy || $(BIN)/alpaca-strategy status
 
 logs: ## Follow the logs of all parts
 	@tail -n 20 -F "$(LOGS)"/*.log
+
+# ---- proof ---------------------------------------------------------------------------------------
+
+PYTEST := $(BIN)/python -m pytest
+SHARD ?= 0/1
+
+.PHONY: test lint bench proof proof-shard lock calendar
+test: venv-dev ## Prove what matters: at most 20 minutes on two cores
+	@$(PYTEST) -q -n 2 --dist loadgroup -m "not proof and not stack and not browser"
+	@$(PYTEST) -q -m "(stack or browser) and not proof"
+
+lint: venv-dev ## Check style, types, import rules, and that no secret is in the repository
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+bench: venv-dev ## Measure every figure against its peer or limit
+	@$(BIN)/python benchmarks/run.py $(ONLY)
+
+proof: venv-dev ## Run every long proof and write docs/proof.md
+	@$(PYTEST) -q -m proof --timeout 3600 --proof-results docs/proof.md
+
+proof-shard: venv-dev
+	@$(PYTEST) -q -m proof --timeout 3600 --shard $(SHARD)
+
+lock: venv-dev ## Write the hashed locks anew from requirements/*.in
+	@for name in base dev; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --upgrade requirements/$$name.in --output-file requirements/$$name.lock; \
+	done
+
+calendar: venv-dev ## Generate the packaged exchange calendar anew
+	@$(BIN)/python include/generate_calendar.py

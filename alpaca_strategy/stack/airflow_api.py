@@ -17,6 +17,15 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _UNREACHABLE = (OSError, http.client.HTTPException, ValueError)
 
 
+def answers(url: str) -> bool:
+    """Tell whether a page of our own machine can be had."""
+    try:
+        with _OPENER.open(url, timeout=2):
+            return True
+    except _UNREACHABLE:
+        return False
+
+
 class AirflowApi:
     """Airflow's REST API, as the admin of the stack."""
 

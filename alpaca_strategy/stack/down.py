@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
+import psutil
 
 from alpaca_strategy.config import home, load_settings
 from alpaca_strategy.errors import EnvironmentFaultError
@@ -28,21 +26,21 @@ def down() -> None:
         report.say("The stack is not running.")
         return
     if running is not None:
-        _ask(running.pid)
-        deadline = time.monotonic() + _PATIENCE_S
-        while lock.holder(layout) is not None and time.monotonic() < deadline:
-            time.sleep(0.2)
-        if lock.holder(layout) is not None:
-            os.kill(running.pid, signal.SIGKILL)
+        _end(running.pid)
     stop.stop_stack(layout)
     report.say("The stack is down, no process is left; the data stay.")
 
 
-def _ask(pid: int) -> None:
+def _end(pid: int) -> None:
+    """Ask `up` to stop everything, and wait for it; one that hangs is killed."""
     try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        process.terminate()
+        process.wait(_PATIENCE_S)
+    except psutil.NoSuchProcess:
         return
-    except PermissionError as error:
+    except psutil.TimeoutExpired:
+        process.kill()
+    except psutil.AccessDenied as error:
         msg = f"The stack was started by another user (process {pid}); stop it as that user."
         raise EnvironmentFaultError(msg) from error

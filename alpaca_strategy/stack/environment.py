@@ -180,6 +180,8 @@ def _venue_environment(settings: Settings, where: Addresses, secrets: Secrets) -
             "ALPACA_DATA_SECRET": secrets.simulator_secret,
             f"{PREFIX}DATA_URL": where.simulator,
             f"{PREFIX}TRADING_URL": where.simulator,
+            "SIMULATOR_KEY": secrets.simulator_key,  # what it accepts
+            "SIMULATOR_SECRET": secrets.simulator_secret,
             "SIMULATOR_TOKEN": secrets.simulator_token,
         }
     if settings.alpaca_data_key is None or settings.alpaca_data_secret is None:

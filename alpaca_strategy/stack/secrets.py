@@ -13,7 +13,7 @@ from alpaca_strategy.state import write_private
 
 
 def _token() -> str:
-    return secrets.token_hex(24)
+    return secrets.token_hex(32)
 
 
 def _fernet_key() -> str:

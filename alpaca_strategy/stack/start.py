@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,9 +15,9 @@ from alpaca_strategy.config import PROJECT_ROOT, Settings
 from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.errors import EnvironmentFaultError, ServiceUnavailableError
 from alpaca_strategy.stack import postgres, supervisor
-from alpaca_strategy.stack.airflow_api import AirflowApi
+from alpaca_strategy.stack.airflow_api import AirflowApi, answers
 from alpaca_strategy.stack.background import Background
-from alpaca_strategy.stack.environment import HOST, child_environment, stack_state
+from alpaca_strategy.stack.environment import child_environment, stack_state
 from alpaca_strategy.stack.layout import Layout
 from alpaca_strategy.stack.report import Report
 from alpaca_strategy.stack.secrets import Secrets, load_secrets
@@ -78,8 +77,8 @@ class Starter:
         report.reached("ui_up")
         if simulated:
             with report.step("simulator", str(self.state.simulator_url)):
-                port = settings.stack.simulator_port
-                self._wait(lambda: listens(port), "the simulator", ("simulator",))
+                page = f"{self.state.simulator_url}/_sim/health"
+                self._wait(lambda: answers(page), "the simulator", ("simulator",))
         self.api.import_pools(PROJECT_ROOT / "include" / "pools.json")
         with report.step("dags", "read"):
             self._wait_for_dags()
@@ -175,13 +174,6 @@ class Starter:
                 )
                 raise EnvironmentFaultError(msg)
             time.sleep(every_s)
-
-
-def listens(port: int) -> bool:
-    """Tell whether something takes connections on a port of this machine."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((HOST, port)) == 0
 
 
 def migrate_strategy_database(url: str) -> None:

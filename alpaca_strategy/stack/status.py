@@ -43,7 +43,7 @@ def status() -> None:
     if lock.holder(layout) is None:
         report.say("The `up` that started it was killed; `make down` stops what is left.")
     expected = [p for p in programs.values() if p.name != "simulator" or _simulated(layout)]
-    if broken := [p.name for p in expected if p.state != "RUNNING"]:
+    if broken := [p.name for p in expected if p.state not in {"RUNNING", "STARTING"}]:
         msg = f"Not running: {', '.join(broken)}; the logs are in {layout.program_logs}."
         raise ServiceUnavailableError(msg)
 

@@ -1,0 +1,107 @@
+"""What stands in the way of a start is told in one sentence, and nothing is left running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stack_runs import PORTS, StackRun, interpreter_for
+
+pytestmark = [pytest.mark.integration]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[StackRun]:
+    run = StackRun(tmp_path / "home")
+    run.home.mkdir()
+    yield run
+    assert run.living() == []
+    run.destroy()
+
+
+def refusal(stack: StackRun, status: int = 3) -> str:
+    """Return the one sentence with which `up` refuses."""
+    ended, said = stack.verb("up", "--no-backfill")
+    assert ended == status, said
+    assert "Traceback" not in said
+    assert said.count("error: ") == 1
+    return said.split("error: ")[1]
+
+
+@pytest.mark.parametrize("name", ["airflow", "postgres", "simulator", "tensorboard"])
+def test_a_taken_port_is_named_with_who_has_it_and_what_to_do(stack: StackRun, name: str) -> None:
+    with socket.create_server(("127.0.0.1", PORTS[name])):
+        said = refusal(stack)
+    assert (
+        f"Port {PORTS[name]} of 127.0.0.1 ({name}_port) is taken by process {os.getpid()}" in said
+    )
+    assert f"ALPACA_STRATEGY_STACK__{name.upper()}_PORT" in said
+
+
+def test_the_simulators_port_does_not_matter_when_alpaca_is_the_venue(stack: StackRun) -> None:
+    keys = {"ALPACA_DATA_KEY": "PKTEST", "ALPACA_DATA_SECRET": "not-a-secret"}
+    taken = {"ALPACA_STRATEGY_STACK__TENSORBOARD_PORT": str(PORTS["airflow"])}
+    stack.environment |= keys | taken
+    with socket.create_server(("127.0.0.1", PORTS["simulator"])):
+        said = refusal(stack)
+    assert said.startswith(f"airflow_port and tensorboard_port are both {PORTS['airflow']}")
+
+
+def test_too_little_disk_is_told_with_both_figures(stack: StackRun) -> None:
+    stack.environment["ALPACA_STRATEGY_STACK__MIN_FREE_GIB"] = "1000000"
+    said = refusal(stack)
+    free = shutil.disk_usage(stack.home).free / 2**30
+    assert f"Only {free:.0f}"[:6] in said
+    assert "wants 1e+06 GiB" in said
+
+
+def test_databases_of_another_postgres_are_not_touched(stack: StackRun) -> None:
+    folder = stack.home / "data/postgres"
+    folder.mkdir(parents=True)
+    (folder / "PG_VERSION").write_text("16\n")
+    said = refusal(stack)
+    assert "was made by Postgres 16, and this stack runs Postgres 18" in said
+    assert [path.name for path in folder.iterdir()] == ["PG_VERSION"]
+
+
+def test_a_folder_that_is_no_database_is_not_touched(stack: StackRun) -> None:
+    folder = stack.home / "data/postgres"
+    folder.mkdir(parents=True)
+    (folder / "holiday.jpg").write_text("a picture")
+    assert "is not a Postgres data directory (it holds holiday.jpg)" in refusal(stack)
+    assert (folder / "holiday.jpg").read_text() == "a picture"
+
+
+def test_half_a_pair_of_keys_is_refused(stack: StackRun) -> None:
+    stack.environment["ALPACA_DATA_KEY"] = "PKTEST"
+    said = refusal(stack, status=2)
+    assert "Only one of ALPACA_DATA_KEY and ALPACA_DATA_SECRET is set" in said
+
+
+def test_damaged_secrets_are_told_and_not_replaced(stack: StackRun) -> None:
+    (stack.home / "data").mkdir()
+    secrets = stack.home / "data/secrets.json"
+    secrets.write_text("{half")
+    assert f"The generated secrets in {secrets} cannot be read" in refusal(stack)
+    assert secrets.read_text() == "{half"
+
+
+def test_a_folder_of_another_user_is_named() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a folder that belongs to somebody else")
+    home = Path(tempfile.mkdtemp(prefix="stack-"))
+    try:
+        home.chmod(0o755)
+        (home / "data").mkdir()
+        python = interpreter_for("nobody", home / "venv")
+        if python is None:
+            pytest.skip("no Python with our packages that the user nobody may run")
+        said = refusal(StackRun(home, user="nobody", python=python))
+        assert said.startswith(f"{home} belongs to root and cannot be written by this user")
+    finally:
+        shutil.rmtree(home)
