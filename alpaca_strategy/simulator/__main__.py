@@ -1,5 +1,7 @@
 """Run the exchange simulator: `python -m alpaca_strategy.simulator --help`."""
 
+# ruff: noqa: FBT002  # typer turns Boolean options into flags
+
 from __future__ import annotations
 
 import os
@@ -41,21 +43,29 @@ def _split(text: str) -> Split:
 
 
 @app.command()
-def main(
-    port: Annotated[int | None, typer.Option(help="Port; 0 lets the system choose.")] = None,
+def main(  # noqa: PLR0917  # typer reads every option from the signature
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 lets the system choose.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = server.LOOPBACK,
     allow_any_host: Annotated[
         bool, typer.Option(help="Accept a host other than 127.0.0.1.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Seed of the synthetic market.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the synthetic market.")] = None,
     trades: Annotated[
-        int | None, typer.Option(help="Trades of a symbol in a full session on the IEX feed.")
+        int | None,
+        typer.Option(
+            min=1, max=10_000_000, help="Trades of a symbol in a full session on the IEX feed."
+        ),
     ] = None,
     iex_share: Annotated[
-        float, typer.Option(help="IEX's share of all trades (SIP has all).")
+        float, typer.Option(min=0.001, max=1, help="IEX's share of all trades (SIP has all).")
     ] = 0.25,
     signal_ic: Annotated[
-        float | None, typer.Option(help="Planted oracle IC; 0 removes it, a minus sign flips it.")
+        float | None,
+        typer.Option(
+            min=-0.5, max=0.5, help="Planted oracle IC; 0 removes it, a minus sign flips it."
+        ),
     ] = None,
     signal_from: Annotated[str, typer.Option(help="First session with the signal.")] = "0001-01-01",
     signal_until: Annotated[str, typer.Option(help="Last session with the signal.")] = "9999-12-31",
@@ -68,10 +78,14 @@ def main(
     now: Annotated[
         str | None, typer.Option(help="Simulated time at the start; default: the real time.")
     ] = None,
-    rate: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    rate: Annotated[
+        float, typer.Option(min=0.001, max=1e5, help="Simulated seconds per second.")
+    ] = 1.0,
     paused: Annotated[bool, typer.Option(help="Start with the clock standing still.")] = False,
-    requests_per_minute: Annotated[int, typer.Option(help="Rate limit per key.")] = 10_000,
-    rate_window_s: Annotated[float, typer.Option(help="Length of the rate limit's window.")] = 60.0,
+    requests_per_minute: Annotated[int, typer.Option(min=1, help="Rate limit per key.")] = 10_000,
+    rate_window_s: Annotated[
+        float, typer.Option(min=0.1, help="Length of the rate limit's window.")
+    ] = 60.0,
     short_pages: Annotated[
         bool, typer.Option(help="Serve fewer items a page than allowed.")
     ] = False,

@@ -38,7 +38,11 @@ class Rule:
         )
 
 
-_ALL, _VOLUME, _NONE = Rule(YES, True, True), Rule(NO, False, True), Rule(NO, False, False)
+_ALL = Rule(YES, extremes=True, volume=True)
+_VOLUME = Rule(NO, extremes=False, volume=True)
+_NONE = Rule(NO, extremes=False, volume=False)
+_FIRST = Rule(FIRST, extremes=True, volume=True)
+_LATE_CLOSE = Rule(YES, extremes=True, volume=False)
 
 
 def rule(marks: tuple[str, ...], tape: str, *, daily: bool) -> Rule:
@@ -55,11 +59,11 @@ def _single(mark: str, tape: str, *, daily: bool) -> Rule:
     if mark == "T":
         return _VOLUME if daily else _ALL
     if mark in _DERIVED:
-        return Rule(FIRST, True, True) if daily else _VOLUME
+        return _FIRST if daily else _VOLUME
     if mark in _OFFICIAL:
         return _NONE
     if mark == "9":
-        return Rule(YES, True, False) if daily else _NONE
+        return _LATE_CLOSE if daily else _NONE
     return _ALL
 
 

@@ -13,7 +13,7 @@ BILLION = 1_000_000_000
 
 @dataclass(slots=True)
 class SimClock:
-    """Simulated time = epoch + rate × wall seconds since it was set; the default is wall time.
+    """Simulated time = epoch + rate * wall seconds since it was set; the default is wall time.
 
     Attributes:
         epoch_ns: Simulated time at the moment of setting, nanoseconds since 1970 UTC.

@@ -1,10 +1,10 @@
-"""The market-data host: trades, bars, code tables, corporate actions."""
+"""The market-data host: trades, bars, code tables."""
 
 from __future__ import annotations
 
-import uuid
 import zlib
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 from starlette.requests import Request
@@ -13,16 +13,13 @@ from starlette.responses import Response
 from alpaca_strategy.simulator import bars as bar_rules
 from alpaca_strategy.simulator import encode, wire
 from alpaca_strategy.simulator.bars import Bar, Timeframe
-from alpaca_strategy.simulator.calendar import NEW_YORK
 from alpaca_strategy.simulator.store import BadTokenError, Place, Query, new_york_day
 from alpaca_strategy.simulator.tape import CANCELED, EXCHANGES, INCORRECT, TRADE_CONDITIONS
 from alpaca_strategy.simulator.venue import Venue
 from alpaca_strategy.simulator.wire import RefusedError
-from alpaca_strategy.simulator.world import Split
 
 FEEDS = ("iex", "sip", "delayed_sip")
 EMBARGO_NS = 15 * 60 * 1_000_000_000
-_SPLIT_KEYS = {"forward_split": "forward_splits", "reverse_split": "reverse_splits"}
 _LOOK_BACK_DAYS = 10
 
 
@@ -156,32 +153,60 @@ async def bars(request: Request) -> Response:
     adjust = _adjustment(request)
     descending = wire.choice(request, "sort", "asc", ("asc", "desc")) == "desc"
     place = _place(request, symbols)
-    left, found, token = _limit(venue, request), {}, None
-    last: Place | None = None
-    for symbol in sorted(symbols):
-        if place is not None and symbol < place.symbol:
-            continue
-        here = place if place is not None and place.symbol == symbol else None
-        made = _bars_of(venue, symbol, feed, timeframe, (start, end))
-        rows = [bar for bar in made if start <= bar.start <= end]
-        rows = rows[::-1] if descending else rows
-        if here is not None:
-            rows = [b for b in rows if (b.start < here.ts if descending else b.start > here.ts)]
-        if rows and left == 0:
-            token = None if last is None else last.token()
-            break
-        pieces = [_bar_json(venue, symbol, bar, adjust=adjust) for bar in rows[:left]]
-        if pieces:
-            found[symbol] = pieces
-            left -= len(pieces)
-            last = Place(symbol, rows[len(pieces) - 1].start, timeframe.unit, 0)
-        if len(pieces) < len(rows):
-            token = None if last is None else last.token()
-            break
+    listing = _Listing(venue, feed, timeframe, (start, end), descending, adjust)
+    found, token = listing.page(symbols, _limit(venue, request), place)
     if "symbol" in request.path_params:
         symbol = symbols[0]
         return wire.answer(_single("bars", symbol, found.get(symbol, []), token))
     return wire.answer(wire.envelope("bars", found, token, **_common(request)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A range of bars; both ends included, nanoseconds since 1970 UTC."""
+
+    venue: Venue
+    feed: str
+    timeframe: Timeframe
+    window: tuple[int, int]
+    descending: bool
+    adjust: bool
+
+    def page(
+        self, symbols: tuple[str, ...], limit: int, place: Place | None
+    ) -> tuple[dict[str, list[bytes]], str | None]:
+        """Return JSON pieces by symbol and the token of the next page or None."""
+        found: dict[str, list[bytes]] = {}
+        last: Place | None = None
+        for symbol in sorted(symbols):
+            if place is not None and symbol < place.symbol:
+                continue
+            rows = self._rows(symbol, place if place and place.symbol == symbol else None)
+            if not rows:
+                continue
+            if limit:
+                taken = rows[:limit]
+                limit -= len(taken)
+                last = Place(symbol, taken[-1].start, self.timeframe.unit, 0)
+                found[symbol] = [
+                    _bar_json(self.venue, symbol, bar, adjust=self.adjust) for bar in taken
+                ]
+                rows = rows[len(taken) :]
+            if rows:
+                return found, None if last is None else last.token()
+        return found, None
+
+    def _rows(self, symbol: str, place: Place | None) -> list[Bar]:
+        start, end = self.window
+        made = _bars_of(self.venue, symbol, self.feed, self.timeframe, self.window)
+        rows = [bar for bar in made if start <= bar.start <= end]
+        if place is not None:
+            rows = [
+                bar
+                for bar in rows
+                if (bar.start < place.ts if self.descending else bar.start > place.ts)
+            ]
+        return rows[::-1] if self.descending else rows
 
 
 def _adjustment(request: Request) -> bool:
@@ -236,63 +261,3 @@ async def exchanges(request: Request) -> Response:
     """Serve the meaning of exchange codes."""
     del request
     return wire.answer(EXCHANGES)
-
-
-async def corporate_actions(request: Request) -> Response:
-    """Serve corporate actions; in this market there are splits only."""
-    venue = venue_of(request)
-    limit = wire.integer(request, "limit", 100, 1, 1000)
-    today = venue.clock.now().date()
-    first = _day(request, "start", today)
-    last = _day(request, "end", today)
-    if last < first:
-        raise RefusedError(400, "end should not be before start")
-    symbols = wire.text_list(request, "symbols")
-    symbols = venue.check(symbols) if symbols else tuple(venue.source.symbols)
-    types = wire.text_list(request, "types") or tuple(_SPLIT_KEYS)
-    descending = wire.choice(request, "sort", "asc", ("asc", "desc")) == "desc"
-    rows = [
-        (split.ex_date, symbol, _split_json(venue, split))
-        for symbol in symbols
-        for split in venue.splits(symbol)
-        # Alpaca knows of an action only when it processes it.
-        if first <= split.ex_date <= min(last, today + timedelta(days=30))
-    ]
-    rows = [row for row in rows if row[2][0] in types]
-    rows.sort(key=lambda row: (row[0], row[1]), reverse=descending)
-    skip = _offset(request.query_params.get("page_token"))
-    grouped: dict[str, list[dict[str, object]]] = {}
-    for _, _, (kind, item) in rows[skip : skip + limit]:
-        grouped.setdefault(_SPLIT_KEYS[kind], []).append(item)
-    token = f"{skip + limit:x}" if skip + limit < len(rows) else None
-    return wire.answer({"corporate_actions": grouped, "next_page_token": token})
-
-
-def _offset(token: str | None) -> int:
-    try:
-        return int(token, 16) if token else 0
-    except ValueError as error:
-        raise RefusedError(400, "invalid page_token") from error
-
-
-def _day(request: Request, name: str, default: date) -> date:
-    ns = wire.moment(request, name, 0)
-    return datetime.fromtimestamp(ns // 1_000_000_000, NEW_YORK).date() if ns else default
-
-
-def _split_json(venue: Venue, split: Split) -> tuple[str, dict[str, object]]:
-    day = split.ex_date.isoformat()
-    cusip = f"{zlib.crc32(split.symbol.encode()) % 10**9:09d}"
-    item: dict[str, object] = {
-        "id": str(uuid.uuid5(uuid.UUID(venue.asset_id(split.symbol)), day)),
-        "symbol": split.symbol,
-        "new_rate": split.new,
-        "old_rate": split.old,
-        "process_date": day,
-        "ex_date": day,
-        "record_date": day,
-        "payable_date": day,
-    }
-    if split.new > split.old:
-        return "forward_split", {**item, "cusip": cusip}
-    return "reverse_split", {**item, "old_cusip": cusip, "new_cusip": f"{cusip[:8]}R"}

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from alpaca_strategy.simulator.tape import UPDATES, Bytes, Ints, Tape
+from alpaca_strategy.simulator.tape import UPDATES, Ints, Tape
 
 Matrix = npt.NDArray[np.uint8]
 _SECOND = 1_000_000_000
@@ -139,7 +139,8 @@ def _layout(tape: Tape, units: Ints) -> _Layout:
     layout = _Layout(len(tape), [])
     minute, rest = np.divmod(shown, 60 * _SECOND)
     minutes, which = np.unique(minute, return_inverse=True)
-    stems = ['{"t":"' + timestamp(int(m) * 60 * _SECOND)[:17] for m in minutes]
+    days = {day: timestamp(day * 86_400 * _SECOND)[:11] for day in set((minutes // 1440).tolist())}
+    stems = [f'{{"t":"{days[m // 1440]}{m // 60 % 24:02d}:{m % 60:02d}:' for m in minutes.tolist()]
     layout.choice(stems, which)
     second, nanos = np.divmod(rest, _SECOND)
     layout.parts.append((_digits(second, 2), None))

@@ -100,13 +100,14 @@ def running_simulator(**options: Any) -> Iterator[RunningSimulator]:
         **os.environ, "SIMULATOR_KEY": key, "SIMULATOR_SECRET": secret, "SIMULATOR_TOKEN": token,
     }  # fmt: skip
     port = _free_port()
+    first_key, first_secret = key.partition(",")[0], secret.partition(",")[0]
     with tempfile.TemporaryFile("w+") as output:
         command = [sys.executable, "-m", "alpaca_strategy.simulator", "--port", str(port)]
         process = subprocess.Popen(  # noqa: S603  # our own module with our own options
             [*command, *_arguments(options)], env=environment, stdout=output, stderr=output
         )
         simulator = RunningSimulator(
-            f"http://{LOOPBACK}:{port}", key.split(",")[0], secret.split(",")[0], token, process.pid
+            f"http://{LOOPBACK}:{port}", first_key, first_secret, token, process.pid
         )
         try:
             _wait(process, simulator, output)

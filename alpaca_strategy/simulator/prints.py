@@ -79,13 +79,13 @@ def _tables() -> tuple[Bytes, Ints, Ints]:
     return venues, np.clip(odd, 1, 99), round_lots
 
 
-def finish(draw: np.random.Generator, body: Body, session: Day, path: Floats) -> Tape:
+def finish(draw: np.random.Generator, body: Body, session: Day, ends: tuple[float, float]) -> Tape:
     """Give prints their marks, add auctions and extended hours, make a few mistakes."""
     count = len(body.arrival)
     size, condition = _marks(draw, count)
     price = body.price
     _rare(draw, price, condition)
-    before, after, edge_price, edge_condition, edge_size = _edges(draw, body, session, path, count)
+    before, after, edge_price, edge_condition, edge_size = _edges(draw, body, session, ends, count)
     edge = len(before)
     arrival = np.concatenate([before, body.arrival, after])
     price = np.concatenate([edge_price[:edge], price, edge_price[edge:]])
@@ -95,7 +95,16 @@ def finish(draw: np.random.Generator, body: Body, session: Day, path: Floats) ->
         exchange = np.full(len(arrival), ord("V"), np.uint8)
     else:
         exchange = _tables()[0][draw.integers(0, 65_536, len(arrival), np.uint16)]
-    return _report(draw, body, session, arrival, price, size, exchange, condition)
+    return _report(
+        draw,
+        body,
+        session,
+        arrival=arrival,
+        price=price,
+        size=size,
+        exchange=exchange,
+        condition=condition,
+    )
 
 
 def _marks(draw: np.random.Generator, count: int) -> tuple[Ints, Codes]:
@@ -121,7 +130,7 @@ def _rare(draw: np.random.Generator, price: Floats, condition: Codes) -> None:
 
 
 def _edges(
-    draw: np.random.Generator, body: Body, session: Day, path: Floats, count: int
+    draw: np.random.Generator, body: Body, session: Day, ends: tuple[float, float], count: int
 ) -> tuple[Ints, Ints, Floats, Codes, Ints]:
     """Return the prints outside the session: extended hours, and the two auctions."""
     extended = int(draw.binomial(count, EXTENDED / 2)), int(draw.binomial(count, EXTENDED / 2))
@@ -129,9 +138,9 @@ def _edges(
     late = draw.integers(
         session.close_ns + 2 * SECOND, session.close_ns + 3600 * SECOND, extended[1]
     )
-    first, last = float(np.exp(path[0])), float(np.exp(path[-1]))
+    first, last = ends
     noise = np.exp(4e-4 * draw.standard_normal(sum(extended)))
-    middle = np.repeat([first, last], extended) * noise
+    middle = np.repeat(ends, extended) * noise
     size, condition = _marks(draw, len(middle))
     condition += np.int16(4)
     opening, closing = round(first, 2), round(last, 2)
@@ -164,6 +173,7 @@ def _report(
     draw: np.random.Generator,
     body: Body,
     session: Day,
+    *,
     arrival: Ints,
     price: Floats,
     size: Ints,

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from alpaca_strategy.errors import PortTakenError, SettingsError
-from alpaca_strategy.simulator import data_api, door, trading_api, wire
+from alpaca_strategy.simulator import corporate, data_api, door, trading_api, wire
 from alpaca_strategy.simulator.gate import Gate
 from alpaca_strategy.simulator.store import Source
 from alpaca_strategy.simulator.synthetic import SyntheticMarket
@@ -40,7 +40,7 @@ _PAGES = {
     "/v2/stocks/{symbol}/trades": data_api.trades,
     "/v2/stocks/{symbol}/trades/latest": data_api.latest_trades,
     "/v2/stocks/{symbol}/bars": data_api.bars,
-    "/v1/corporate-actions": data_api.corporate_actions,
+    "/v1/corporate-actions": corporate.actions,
     "/v2/clock": trading_api.clock,
     "/v2/calendar": trading_api.calendar_days,
     "/v2/assets": trading_api.assets,
@@ -54,7 +54,8 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {"simulator.transport": self.transport}  # type: ignore[typeddict-item]
+        reachable: Any = self.scope
+        reachable["extensions"] = {"simulator.transport": self.transport}
 
 
 async def _refused(_: Request, error: Exception) -> Response:

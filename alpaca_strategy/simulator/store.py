@@ -167,21 +167,15 @@ class Store:
         for symbol in sorted(query.symbols):
             if query.place is not None and symbol < query.place.symbol:
                 continue
-            here = query.place is not None and symbol == query.place.symbol
+            place = query.place if query.place and query.place.symbol == symbol else None
             days = self.source.days(symbol, first, last)
             for day in reversed(days) if query.descending else days:
-                if here and self._passed(query, day):
+                if place is not None and _passed(place, day, descending=query.descending):
                     continue
                 tape = self.tape(query.feed, symbol, day)
-                rows = _rows(tape, query, query.place if here else None)
+                rows = _rows(tape, query, place)
                 if len(rows):
                     yield symbol, day, tape, rows
-
-    @staticmethod
-    def _passed(query: Query, day: date) -> bool:
-        assert query.place is not None
-        served = new_york_day(query.place.ts)
-        return day > served if query.descending else day < served
 
     def page(self, query: Query) -> tuple[dict[str, list[bytes]], str | None, int]:
         """Return JSON pieces by symbol, the token of the next page or None, and the count."""
@@ -200,6 +194,12 @@ class Store:
             if len(taken) < len(rows):
                 return found, last.token(), query.limit
         return found, None, query.limit - left
+
+
+def _passed(place: Place, day: date, *, descending: bool) -> bool:
+    """Tell whether a whole day lies before a place."""
+    served = new_york_day(place.ts)
+    return day > served if descending else day < served
 
 
 def _rows(tape: Tape, query: Query, place: Place | None) -> range:

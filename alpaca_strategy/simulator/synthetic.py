@@ -8,6 +8,7 @@ pressure of `signal`, prices sit on either side of the efficient price, on a one
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
@@ -19,8 +20,18 @@ from alpaca_strategy.simulator.tape import Floats, Ints, Tape, empty, merge
 from alpaca_strategy.simulator.world import OVERNIGHT_SHARE, World, rng
 
 OFFSPRING = 0.65  # children a trade brings about
+RUN = 0.3  # chance that a trade within a second of another copies its sign
 FLOOR = 5 / 6  # of the wanted number of trades; 6,000 never gives fewer than 5,000
 _STEP_NS = STEP_S * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Trades' times (ns since the open), signs, and the log return of news up to each of them."""
+
+    arrival: Ints
+    sign: Floats
+    walk: Floats
 
 
 class SyntheticMarket:
@@ -58,21 +69,24 @@ class SyntheticMarket:
         return on_iex if feed == "iex" else merge(on_iex, self._part(symbol, session, "away"))
 
     def log_path(self, symbol: str, session: calendar.Day) -> Floats:
-        """Return the efficient log price, unadjusted, every five seconds of a session."""
+        """Return what moves the log price from outside, unadjusted, every five seconds.
+
+        The market, the sector and the signal's drift; the company's own news are in `Flow.walk`.
+        """
         world, company = self.world, self.world.companies[symbol]
         position, minutes = world.positions[session.date], session.minutes
         path = np.zeros(minutes * STEPS + 1)
-        for source, loading, vol in world.factors(company):
+        for source, loading, vol in world.factors(company)[:-1]:
             path += loading * self._bridge(source, vol, position, minutes)
         path += self._drift(symbol, session)
         start = world.opening_log_price(symbol, session.date)
-        return path + (start - np.log(world.split_factor(symbol, session.date)))
+        path += start - np.log(world.split_factor(symbol, session.date))
+        return path
 
     def _bridge(self, source: str, vol: float, position: int, minutes: int) -> Floats:
         """Return a source's log return since the open; it ends at the day's return."""
-        shared = not source.startswith("stock ")
         key = (source, position)
-        if shared and key in self._bridges:
+        if key in self._bridges:
             self._bridges.move_to_end(key)
             return self._bridges[key]
         share = signal.clock_shape(minutes)
@@ -82,10 +96,9 @@ class SyntheticMarket:
         np.cumsum(draw.standard_normal(len(share)) * np.sqrt(share) * scale, out=walk[1:])
         target = float(self.world.returns(source, vol)[1][position])
         walk += _done(minutes) * (target - walk[-1])
-        if shared:
-            self._bridges[key] = walk
-            if len(self._bridges) > 128:
-                self._bridges.popitem(last=False)
+        self._bridges[key] = walk
+        if len(self._bridges) > 128:
+            self._bridges.popitem(last=False)
         return walk
 
     def _drift(self, symbol: str, session: calendar.Day) -> Floats:
@@ -98,19 +111,32 @@ class SyntheticMarket:
         by_minute[1:] = size * z[:-1] * signal.minute_volatility(minutes)[1:]
         path = np.zeros(minutes * STEPS + 1)
         np.cumsum(np.repeat(by_minute / STEPS, STEPS), out=path[1:])
-        return path - _done(minutes) * path[-1]
+        path -= _done(minutes) * path[-1]
+        return path
 
     def _part(self, symbol: str, session: calendar.Day, part: str) -> Tape:
         """Generate the trades of one group of venues."""
         world, company = self.world, self.world.companies[symbol]
         draw = rng(world.parameters.seed, symbol, world.positions[session.date], part)
-        count = self._count(draw, session.minutes, part)
-        arrival = arrivals(draw, session.minutes, count)
-        path = self.log_path(symbol, session)
-        sign = self._signs(draw, symbol, session, arrival)
-        price = _prices(path, arrival, sign, company.half_spread)
+        arrival = arrivals(draw, session.minutes, self._count(draw, session.minutes, part))
+        mean = self._mean_sign(symbol, session)
+        flow = self._flow(draw, symbol, session, arrival, mean)
+        path, news = self.log_path(symbol, session), flow.walk
+        if part == "away":  # the company's news are those that IEX trades tell
+            leading = self._leading_flow(symbol, session, mean)
+            news = np.concatenate([[0.0], leading.walk])[
+                np.searchsorted(leading.arrival, arrival, "right")
+            ]
+        price = _prices(path, news, arrival, flow.sign, company.half_spread)
         body = prints.Body(arrival + session.open_ns, price, part, company.tape)
-        return prints.finish(draw, body, session, path)
+        ends = float(np.exp(path[0])), float(np.exp(path[-1] + news[-1]))
+        return prints.finish(draw, body, session, ends)
+
+    def _leading_flow(self, symbol: str, session: calendar.Day, mean: Floats) -> Flow:
+        """Return the order flow on IEX, exactly as its own part draws it."""
+        draw = rng(self.world.parameters.seed, symbol, self.world.positions[session.date], "iex")
+        arrival = arrivals(draw, session.minutes, self._count(draw, session.minutes, "iex"))
+        return self._flow(draw, symbol, session, arrival, mean)
 
     def _count(self, draw: np.random.Generator, minutes: int, part: str) -> int:
         wanted = self.world.parameters.trades * minutes / 390
@@ -119,20 +145,40 @@ class SyntheticMarket:
         busy = float(np.exp(0.12 * draw.standard_normal()))
         return max(int(np.ceil(wanted * max(busy, FLOOR))), 1)
 
-    def _signs(
-        self, draw: np.random.Generator, symbol: str, session: calendar.Day, arrival: Ints
-    ) -> Floats:
-        """Return +1 for a buyer's trade and -1 for a seller's."""
+    def _mean_sign(self, symbol: str, session: calendar.Day) -> Floats:
+        """Return the expected sign of a trade in each minute."""
         position = self.world.positions[session.date]
         z = signal.pressure(self.world, symbol, position, session.minutes)
-        limit = signal.FLOW_LIMIT
-        chance = 0.5 + 0.5 * np.clip(signal.FLOW * z, -limit, limit)
-        buy = draw.random(len(arrival), np.float32) < chance[arrival // 60_000_000_000]
+        mean: Floats = np.clip(signal.FLOW * z, -signal.FLOW_LIMIT, signal.FLOW_LIMIT)
+        return mean
+
+    def _flow(
+        self, draw: np.random.Generator, symbol: str, session: calendar.Day, arrival: Ints,
+        mean: Floats,
+    ) -> Flow:  # fmt: skip
+        """Draw signs, and the news that they carry.
+
+        The price moves by what is unexpected of a sign, so that the flow alone foretells nothing
+        (Glosten and Milgrom 1985); yet a buy ticks up and a sale down, as the tick rule assumes.
+        """
+        count = len(arrival)
+        expected = mean[arrival // 60_000_000_000]
+        buy = draw.random(count, np.float32) < 0.5 + 0.5 * expected
         sign = np.where(buy, 1.0, -1.0)
         # An order worked in pieces: a trade on the heels of another often has its sign.
-        gap = np.diff(arrival, prepend=-(10**12))
-        fresh = (gap > 1_000_000_000) | (draw.random(len(arrival), np.float32) < 0.7)
-        return sign[np.maximum.accumulate(np.where(fresh, np.arange(len(arrival)), 0))]
+        close = np.diff(arrival, prepend=-(10**12)) <= 1_000_000_000
+        fresh = ~close | (draw.random(count, np.float32) >= RUN)
+        sign = sign[np.maximum.accumulate(np.where(fresh, np.arange(count), 0))]
+        expected = np.where(close, RUN * np.roll(sign, 1) + (1 - RUN) * expected, expected)
+        walk = np.cumsum((sign - expected) * (0.5 + 0.5 * draw.standard_exponential(count)))
+        source, _, vol = self.world.factors(self.world.companies[symbol])[-1]
+        # 1.25 is the mean square of the factor above.
+        surprise = 1.25 * float(np.mean(1 - expected * expected)) * count
+        walk *= vol * np.sqrt((1 - OVERNIGHT_SHARE) / surprise)
+        position = self.world.positions[session.date]
+        target = float(self.world.returns(source, vol)[1][position])
+        walk += np.arange(1, count + 1) * ((target - walk[-1]) / count)
+        return Flow(arrival, sign, walk)
 
 
 @lru_cache(maxsize=8)
@@ -144,7 +190,8 @@ def _done(minutes: int) -> Floats:
 def _inverse_clock(minutes: int) -> Floats:
     """Return the session's nanosecond at 4,097 equal steps of trading activity."""
     steps = np.arange(minutes * STEPS + 1) * float(_STEP_NS)
-    return np.interp(np.linspace(0, 1, 4097), _done(minutes), steps)
+    table: Floats = np.interp(np.linspace(0, 1, 4097), _done(minutes), steps)
+    return table
 
 
 def arrivals(draw: np.random.Generator, minutes: int, count: int) -> Ints:
@@ -168,24 +215,25 @@ def arrivals(draw: np.random.Generator, minutes: int, count: int) -> Ints:
         parents = children + lag
         found.append(parents)
         total += len(parents)
-    times = np.concatenate(found)
-    end = minutes * 60e9
-    times = np.where(times >= end, times % end, times).astype(np.int64)
+    spread, end = np.concatenate(found), minutes * 60e9
+    times: Ints = np.where(spread >= end, spread % end, spread).astype(np.int64)
     times.sort()
     return times
 
 
-def _prices(path: Floats, arrival: Ints, sign: Floats, half: float) -> Floats:
+def _prices(path: Floats, news: Floats, arrival: Ints, sign: Floats, half: float) -> Floats:
     """Return trade prices: the bid or the ask around the efficient price, on the tick."""
     step = arrival // _STEP_NS
-    level = np.exp(path)
-    middle = level[step] + (level[step + 1] - level[step]) * (
-        (arrival - step * _STEP_NS) / _STEP_NS
-    )
+    part = (arrival - step * _STEP_NS) / _STEP_NS
+    middle = path[step]
+    middle += (path[step + 1] - middle) * part
+    middle += news
+    np.exp(middle, out=middle)
     u = arrival * (2.0 / ((len(path) - 1) * _STEP_NS)) - 1.0
     u *= u
     wide = middle * half * (1 + 0.8 * u * u) / TICK
     wide -= 0.5
     np.maximum(wide, 0.0, out=wide)
     ticks = np.ceil(sign * middle / TICK + wide)  # a seller's price is the mirror of a buyer's
-    return np.maximum(np.abs(ticks), 1.0) / (1 / TICK)
+    price: Floats = np.maximum(np.abs(ticks), 1.0) / (1 / TICK)
+    return price

@@ -25,7 +25,7 @@ OVERNIGHT_SHARE = 0.25  # of a day's variance
 _REVERSION = 0.997  # a day
 
 #: Listed on the New York Stock Exchange among the default universe; the rest is Nasdaq.
-_NYSE = frozenset("F GM CRM ORCL MPC DVN OXY HAL LLY BBWI TPR".split())
+_NYSE = frozenset({"F", "GM", "CRM", "ORCL", "MPC", "DVN", "OXY", "HAL", "LLY", "BBWI", "TPR"})
 
 
 def rng(*words: int | str) -> np.random.Generator:
