@@ -1,0 +1,117 @@
+"""# Market data, every session
+
+**Purpose** Fetch the trades of one exchange session, build minute bars, check them, and publish
+what is good. Only data: this DAG cannot trade.
+
+**Schedule** Once a session of the New York Stock Exchange, 4 h 15 min after its close: 20:15 in New
+York, 17:15 on half-days. Late trading ends 4 h after the close on both, and the last late reports of
+the tape with it; the quarter of an hour is how long a free account must wait for recent trades.
+
+**Reads** Alpaca's trades and corporate actions (pool `alpaca_api`: one request limit for all).
+
+**Writes** The staging area; the lake's tables `trades`, `bars`, `corporate_actions`; one row a
+session in Postgres, written last; the quality report. Emits the asset `bars` when a session became
+visible or changed, never otherwise. Events of a backfill say so, and set off no training.
+
+**On failure** The log's last line gives the reason and what to do. `check` fails when fewer than
+90 % of the symbols are good: its button *Quality report* shows what was seen, nothing is published,
+and what was published before stays. The venue being down, or another run being busy with the same
+session, is tried again by itself for half an hour. Wrong keys are not: correct `.env`, then clear.
+
+**Rerun** Clear the failed task, or trigger with a session. Every step may be repeated: symbols that
+are fetched are skipped, equal content changes nothing (`publish` is skipped then). *Rewrite* fetches
+anew. A range of sessions: *Trigger → Backfill*, or `airflow backfill create`. Without Airflow:
+`alpaca-strategy backfill`.
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import Param, TriggerRule, chain, dag, get_current_context, task, task_group
+from orchestration.assets import BARS, announce_bars
+from orchestration.defaults import DEFAULT_ARGS, VENUE_POOL
+from orchestration.links import with_quality_report
+from orchestration.sessions import SESSION_PARAM, session_of, skip_in_backfill
+from session_timetable import SessionTimetable
+
+
+@task
+def plan() -> list[list[str]]:
+    """Split the universe into chunks of symbols."""
+    from alpaca_strategy.jobs import market_data
+
+    return market_data.plan(session_of(get_current_context()))["chunks"]
+
+
+@task(pool=VENUE_POOL, execution_timeout=timedelta(hours=3))
+def fetch(symbols: list[str]) -> dict:
+    """Fetch a chunk's trades; what is there already is skipped."""
+    from alpaca_strategy.jobs import market_data
+
+    context = get_current_context()
+    return market_data.fetch(
+        session_of(context), symbols, rewrite=bool(context["params"].get("rewrite"))
+    )
+
+
+@task
+def bars(symbols: list[str]) -> dict:
+    """Build a chunk's minute bars from its trades."""
+    from alpaca_strategy.jobs import market_data
+
+    return market_data.build_bars(session_of(get_current_context()), symbols)
+
+
+@task_group
+def chunk(symbols: list[str]) -> None:
+    """One chunk of symbols, which does not wait for the others."""
+    fetch(symbols) >> bars(symbols)
+
+
+@task
+def check() -> dict:
+    """Judge the session; fails when too few symbols are good."""
+    from alpaca_strategy.jobs import market_data
+
+    return market_data.check(session_of(get_current_context()))
+
+
+@task(outlets=[BARS])
+def publish() -> dict:
+    """Make the good symbols visible; skipped when they already are, as they are."""
+    from alpaca_strategy.jobs import market_data
+
+    context = get_current_context()
+    return announce_bars(context, market_data.publish(session_of(context)))
+
+
+@task(pool=VENUE_POOL, trigger_rule=TriggerRule.NONE_FAILED)
+def corrections() -> dict:
+    """Fetch the sessions before once more, and publish those whose tape was corrected."""
+    from alpaca_strategy.jobs import market_data
+
+    context = get_current_context()
+    skip_in_backfill(context, "A backfill fetches each of its sessions already.")
+    return market_data.corrections(session_of(context))
+
+
+@dag(
+    schedule=SessionTimetable("close", offset_minutes=4 * 60 + 15),
+    catchup=False,
+    max_active_runs=2,
+    is_paused_upon_creation=False,
+    default_args=DEFAULT_ARGS,
+    params={
+        "session": SESSION_PARAM,
+        "rewrite": Param(
+            False, type="boolean", title="Rewrite", description="Fetch again what is there."
+        ),
+    },
+    tags=["market data"],
+    doc_md=__doc__,
+)
+def market_data_nightly() -> None:
+    """Fetch, check and publish one session."""
+    chain(chunk.expand(symbols=plan()), with_quality_report(check()), publish(), corrections())
+
+
+market_data_nightly()

@@ -1,0 +1,47 @@
+"""The assets that DAGs hand to each other, declared once, and what their events say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from airflow.sdk import Asset
+from airflow.sdk.exceptions import AirflowSkipException
+from orchestration.sessions import is_backfill
+
+#: Published minute bars. An event means: this session is visible, and is not as it was before.
+BARS = Asset(name="bars", uri="lake://market/bars", group="market")
+
+
+def announce_bars(context: Any, published: dict[str, Any]) -> dict[str, Any]:
+    """Attach to the event of `BARS` which session it is about; without a change there is none.
+
+    Args:
+        context: The context of a task that has `BARS` as an outlet.
+        published: What `alpaca_strategy.jobs.market_data.publish` returned.
+
+    Raises:
+        AirflowSkipException: The same content was published before, so nothing is announced.
+    """
+    if not published["changed"]:
+        msg = (
+            f"Session {published['session']} is published as revision {published['revision']} "
+            "with the same content: nothing to announce."
+        )
+        raise AirflowSkipException(msg)
+    context["outlet_events"][BARS].extra = {
+        "session": published["session"],
+        "revision": published["revision"],
+        "backfill": is_backfill(context),
+    }
+    return published
+
+
+def live_sessions(events: Iterable[Any]) -> list[str]:
+    """Return the sessions that events of `BARS` are about, oldest first, backfills left out.
+
+    Airflow emits the events of backfilled runs like all others, so a backfill of a thousand
+    sessions would set off as many trainings. A consumer asks here first and skips when empty.
+    """
+    extras = [event.extra or {} for event in events]
+    return sorted({e["session"] for e in extras if "session" in e and not e.get("backfill")})

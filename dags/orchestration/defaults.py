@@ -1,0 +1,56 @@
+"""Defaults of every task: who owns it, when it is tried again, and how long it may take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from orchestration.notifications import report_failure
+
+from alpaca_strategy import errors
+
+#: Tasks that ask the venue for data; its size is in include/pools.json.
+VENUE_POOL = "alpaca_api"
+
+#: By cause: what time can heal is tried again, what a person must change fails at once.
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=[
+                errors.UserError,
+                errors.CredentialsError,
+                errors.EntitlementError,
+                errors.QualityError,
+            ],
+            action=RetryAction.FAIL,
+            reason="another attempt would meet the same; a person must change something",
+        ),
+        RetryRule(
+            exception=errors.RateLimitedError,
+            action=RetryAction.RETRY,
+            retry_delay=timedelta(minutes=5),
+            reason="the venue's limit is counted by the minute, and others ask too",
+        ),
+        RetryRule(
+            exception=[
+                errors.VenueUnavailableError,
+                errors.ServiceUnavailableError,
+                errors.BusyError,
+            ],
+            action=RetryAction.RETRY,
+            reason="it may be back, or free, in a while",
+        ),
+    ],
+)
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "alpaca-strategy",
+    "retries": 4,
+    "retry_delay": timedelta(minutes=1),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=20),
+    "retry_policy": RETRY_POLICY,
+    "execution_timeout": timedelta(hours=1),
+    "on_failure_callback": report_failure,
+}

@@ -1,0 +1,30 @@
+"""Buttons on a task's page that lead to our own pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.definitions.xcom_arg import XComArg
+from orchestration.sessions import session_of
+
+
+class QualityReportLink(BaseOperatorLink):
+    """Leads to the report of a check, whether it passed or not.
+
+    The worker resolves it when the task ends, however it ends, and keeps it as an XCom; the web
+    server needs nothing of this module.
+    """
+
+    name = "Quality report"
+    xcom_key = "quality_report"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the address of the report, below Airflow's own."""
+        return f"/alpaca/quality/{session_of(ti_key.get_template_context())}"
+
+
+def with_quality_report(output: XComArg) -> XComArg:
+    """Give the task behind that output the button, and return the output."""
+    output.operator.operator_extra_links = (QualityReportLink(),)
+    return output
