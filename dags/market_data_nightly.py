@@ -1,27 +1,25 @@
-"""# Market data, every session
+"""One exchange session: fetch its trades, build minute bars, check them, publish what is good.
 
-**Purpose** Fetch the trades of one exchange session, build minute bars, check them, and publish
-what is good. Only data: this DAG cannot trade.
+**Schedule.** Once a session of the New York Stock Exchange, 4 h 15 min after its close: 20:15 in
+New York, 17:15 on half-days. On both, late trading ends 4 h after the close and late reports with
+it; a quarter of an hour is how long a free account must wait for recent trades.
 
-**Schedule** Once a session of the New York Stock Exchange, 4 h 15 min after its close: 20:15 in New
-York, 17:15 on half-days. Late trading ends 4 h after the close on both, and the last late reports of
-the tape with it; the quarter of an hour is how long a free account must wait for recent trades.
+**Reads** Alpaca's trades and corporate actions (pool `alpaca_api`: all share one request limit).
 
-**Reads** Alpaca's trades and corporate actions (pool `alpaca_api`: one request limit for all).
+**Writes** the staging area; the lake's tables `trades`, `bars` and `corporate_actions`; the quality
+report; last of all the session's row in Postgres, which makes it visible. Announces the asset
+`bars` when a session became visible or changed, never otherwise; the events of a backfill say so
+and set off no training. It cannot trade.
 
-**Writes** The staging area; the lake's tables `trades`, `bars`, `corporate_actions`; one row a
-session in Postgres, written last; the quality report. Emits the asset `bars` when a session became
-visible or changed, never otherwise. Events of a backfill say so, and set off no training.
+**When it fails,** the log's last line says why and what to do. `check` fails when fewer than 90 %
+of the symbols are good: its button *Quality report* shows what was seen; nothing is published, and
+what was published before stays. A venue that is down, or another run busy with the same session, is
+tried again for half an hour. Wrong keys are not: correct `.env`, then clear the task.
 
-**On failure** The log's last line gives the reason and what to do. `check` fails when fewer than
-90 % of the symbols are good: its button *Quality report* shows what was seen, nothing is published,
-and what was published before stays. The venue being down, or another run being busy with the same
-session, is tried again by itself for half an hour. Wrong keys are not: correct `.env`, then clear.
-
-**Rerun** Clear the failed task, or trigger with a session. Every step may be repeated: symbols that
-are fetched are skipped, equal content changes nothing (`publish` is skipped then). *Rewrite* fetches
-anew. A range of sessions: *Trigger → Backfill*, or `airflow backfill create`. Without Airflow:
-`alpaca-strategy backfill`.
+**To run again,** clear the failed task, or trigger a run and give it a session. Every step may be
+repeated: what is fetched is skipped, equal content changes nothing (`publish` is skipped then), and
+*Rewrite* fetches anew. Many sessions: *Trigger → Backfill*, or `airflow backfill create`; without
+Airflow `alpaca-strategy backfill`.
 """
 
 from datetime import timedelta
@@ -103,7 +101,10 @@ def corrections() -> dict:
     params={
         "session": SESSION_PARAM,
         "rewrite": Param(
-            False, type="boolean", title="Rewrite", description="Fetch again what is there."
+            default=False,
+            type="boolean",
+            title="Rewrite",
+            description="Fetch anew what is there already.",
         ),
     },
     tags=["market data"],

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException
+
 from orchestration.sessions import is_backfill
 
 #: Published minute bars. An event means: this session is visible, and is not as it was before.

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
-from orchestration.notifications import report_failure
 
 from alpaca_strategy import errors
+from orchestration.notifications import report_failure
 
 #: Tasks that ask the venue for data; its size is in include/pools.json.
 VENUE_POOL = "alpaca_api"

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.definitions.xcom_arg import XComArg
+
 from orchestration.sessions import session_of
 
 
