@@ -206,12 +206,12 @@ def backfill(
     Sessions that are already published are skipped, so an interrupted backfill goes on where it
     stopped.
     """
-    from alpaca_strategy.jobs import market_data
+    from alpaca_strategy.jobs import backfill as backfill_job
 
     first = _day(start) if start else None
     last = _day(end or "latest")
     with _progress_bar("sessions") as move:
-        done = market_data.backfill(
+        done = backfill_job.backfill(
             first, last, sessions=sessions, rewrite=rewrite, workers=workers, progress=move
         )
     out.print(f"{done['published']} sessions published, {done['skipped']} were there already.")
@@ -227,12 +227,12 @@ def list_sessions(
     end: Annotated[str, typer.Option(help="Last day, YYYY-MM-DD.")] = "latest",
 ) -> None:
     """List the published and refused sessions with their quality."""
-    from alpaca_strategy.jobs import market_data
+    from alpaca_strategy.jobs import lake
 
     names = ("session", "status", "symbols", "trades", "revision", "quality", "report")
     table = Table(*names, box=None)
     first = _day(start) if start else None
-    for row in market_data.list_sessions(first, _day(end)):
+    for row in lake.list_sessions(first, _day(end)):
         table.add_row(*(str(row[name]) for name in names))
     out.print(table)
 
@@ -246,19 +246,19 @@ def export(
     adjusted: Annotated[bool, typer.Option(help="Adjust prices and volumes for splits.")] = False,
 ) -> None:
     """Write a symbol's published minute bars as one Parquet or CSV file."""
-    from alpaca_strategy.jobs import market_data
+    from alpaca_strategy.jobs import lake
 
     first = _day(start) if start else None
-    rows = market_data.export(symbol.upper(), path, first, _day(end), adjusted=adjusted)
+    rows = lake.export(symbol.upper(), path, first, _day(end), adjusted=adjusted)
     out.print(f"{rows:,} bars of {symbol.upper()} written to {path}")
 
 
 @app.command()
 def maintain() -> None:
     """Compact the lake, drop files nobody pins, and apply the retention of raw trades."""
-    from alpaca_strategy.jobs import market_data
+    from alpaca_strategy.jobs import lake
 
-    out.print(market_data.maintain())
+    out.print(lake.maintain())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

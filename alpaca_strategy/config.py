@@ -63,6 +63,7 @@ class DataSettings(_Section):
     symbols: Annotated[tuple[str, ...], NoDecode] = ()
     feed: Feed = Feed.IEX
     condition_table: str = "alpaca"
+    margin_minutes: int = Field(30, ge=0, le=330)
     chunk_symbols: int = Field(10, ge=1, le=1000)
     requests_per_minute: int = Field(200, ge=1, le=100_000)
     page_limit: int = Field(10_000, ge=1, le=10_000)

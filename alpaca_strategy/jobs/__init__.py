@@ -1,0 +1,1 @@
+"""Use cases: what a DAG task or a command calls; one module a DAG."""

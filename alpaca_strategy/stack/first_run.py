@@ -54,7 +54,12 @@ class FirstRun:
             meanwhile: Called about every second; it may raise to end all.
         """
         if not self._layout.stamp("first-backfill").exists():
+            state = self._starter.state
             self._report.say(announcement(self._settings))
+            self._report.say(
+                f"meanwhile Airflow is at {state.airflow_url}, login {state.airflow_user}, "
+                f"password {state.airflow_password}"
+            )
             if not self._command_line_backfill(meanwhile):
                 return
         if not self._layout.stamp("airflow-backfill").exists():
@@ -108,9 +113,9 @@ class FirstRun:
 
 def published_sessions() -> list[date]:
     """Return the published sessions, oldest first."""
-    from alpaca_strategy.jobs import market_data  # noqa: PLC0415 - heavy, and not needed to start
+    from alpaca_strategy.jobs import lake, market_data  # noqa: PLC0415 - heavy, and not needed to start
 
-    rows = market_data.list_sessions(None, market_data.latest_session())
+    rows = lake.list_sessions(None, market_data.latest_session())
     return sorted(
         date.fromisoformat(str(row["session"])) for row in rows if row["status"] == "published"
     )

@@ -1,0 +1,396 @@
+"""One night's market data: plan, fetch, bars, check, publish, and yesterday's corrections.
+
+Every function takes a session as text (YYYY-MM-DD), works on the staging area, and returns a small
+JSON value, so that a DAG task is one call. All of them may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import structlog
+
+from alpaca_strategy import __version__
+from alpaca_strategy.bootstrap import Services, services
+from alpaca_strategy.config import load_settings
+from alpaca_strategy.domain.market import Session, Severity
+from alpaca_strategy.errors import DataError, QualityError, UnknownSymbolError, UserError
+from alpaca_strategy.jobs.fetch import fetch_tape
+from alpaca_strategy.jobs.history import recent_history, splits_on
+from alpaca_strategy.market.bars import build_session_bars
+from alpaca_strategy.market.calendar import exchange_calendar
+from alpaca_strategy.market.schema import TRADE_SCHEMA
+from alpaca_strategy.quality.gate import Decision, check_session
+from alpaca_strategy.quality.gate import QualityResult as Judgement
+from alpaca_strategy.quality.inputs import CheckInput, Rejected
+from alpaca_strategy.quality.report import render
+from alpaca_strategy.storage.actions import write_actions
+from alpaca_strategy.storage.publish import publish_session
+from alpaca_strategy.storage.records import (
+    QualityResult,
+    QualityRun,
+    SessionStatus,
+    SymbolSession,
+    SymbolStatus,
+)
+
+log = structlog.get_logger(__name__)
+Progress = Callable[[int, int, str], None]
+
+#: Names of what is staged beside the tapes.
+_CHECK, _BARS = "check", "bars"
+#: Corporate actions are asked for a little around the session: their announcements come late.
+_ACTIONS_BEFORE, _ACTIONS_AFTER = timedelta(days=7), timedelta(days=1)
+
+
+def parse_session(text: str) -> Session:
+    """Return the exchange session of that date.
+
+    Raises:
+        UserError: The text is not a date.
+        NotASessionError: The exchange is closed on that day.
+        CalendarRangeError: The day lies outside the known calendar.
+    """
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        msg = f"{text!r} is not a date; write it as YYYY-MM-DD."
+        raise UserError(msg) from None
+    return exchange_calendar().session(day)
+
+
+def latest_session(now: datetime | None = None) -> date:
+    """Return the latest session that is over, with the margin in which its last trades arrive."""
+    moment = (now or datetime.now(UTC)) - timedelta(minutes=load_settings().data.margin_minutes)
+    calendar = exchange_calendar()
+    newest = calendar.previous_session(moment.date() + timedelta(days=1))
+    return newest.day if newest.closes_at <= moment else calendar.previous_session(newest.day).day
+
+
+def plan(session: str) -> dict[str, Any]:
+    """Fetch the corporate actions, and split the universe into chunks of one task each."""
+    home, day = services(), parse_session(session)
+    settings = home.settings
+    symbols, size = settings.symbols(), settings.data.chunk_symbols
+    chunks = [list(symbols[i : i + size]) for i in range(0, len(symbols), size)]
+    actions = home.market_data().corporate_actions(
+        symbols, day.day - _ACTIONS_BEFORE, day.day + _ACTIONS_AFTER
+    )
+    write_actions(home.lake, actions)
+    return {"session": session, "chunks": chunks}
+
+
+def fetch(
+    session: str,
+    symbols: Sequence[str] | None = None,
+    *,
+    rewrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Fetch the trades of a session into the staging area; what is there already is skipped.
+
+    A symbol that fails is listed with its reason and does not stop the others.
+
+    Raises:
+        NotASessionError: The session is not over yet.
+        CredentialsError: The venue refuses the keys.
+    """
+    home, day = services(), parse_session(session)
+    market_data, margin = home.market_data(), home.settings.data.margin_minutes
+    summary = fetch_tape(
+        market_data=market_data,
+        staging=home.staging,
+        session=day,
+        symbols=_asked(home, symbols),
+        now=datetime.now(UTC),
+        rewrite=rewrite,
+        margin=timedelta(minutes=margin),
+        progress=progress,
+    )
+    return {
+        "session": session,
+        "fetched": len(summary.fetched),
+        "skipped": len(summary.skipped),
+        "trades": summary.trades,
+        "failed": dict(summary.failed),
+    }
+
+
+def build_bars(session: str, symbols: Sequence[str] | None = None) -> dict[str, Any]:
+    """Build the minute bars of the staged symbols, each on its own."""
+    home, day = services(), parse_session(session)
+    wanted = [s for s in _asked(home, symbols) if home.staging.manifest(day.day, s)]
+    observed = 0
+    for symbol in wanted:
+        tape = home.staging.read_tape(day.day, symbol)
+        bars = build_session_bars(tape, day, [symbol], home.conditions)
+        home.staging.write_table(day.day, symbol, _BARS, bars)
+        observed += bars["observed"].to_pylist().count(True)
+    count = len(wanted) * day.minutes
+    return {"session": session, "symbols": len(wanted), "bars": count, "observed": observed}
+
+
+def check(session: str) -> dict[str, Any]:
+    """Check the staged session, keep the report, and say what may be published.
+
+    Raises:
+        QualityError: The session must not be published; the report tells why.
+    """
+    home, day = services(), parse_session(session)
+    feed, asked = home.settings.data.feed, home.settings.symbols()
+    with home.catalog.session_lock(day.day, feed):
+        now = datetime.now(UTC)
+        staged = _staged_bars(home, day, asked)
+        judgement = check_session(
+            _check_input(home, day, asked, staged, now),
+            min_symbols_published=home.settings.quality.min_symbols_published,
+            max_examples=home.settings.quality.max_examples,
+        )
+        page = render(judgement, session=day, feed=feed, generated_at=now, version=__version__)
+        key = f"quality/{day.day}/{feed.value}-{now:%Y%m%dT%H%M%SZ}.html"
+        uri = home.objects.put(key, page.encode())
+        failed = home.staging.failures(day.day)
+        _record(home, day, judgement, uri, failed)
+        refused = judgement.verdict is Decision.REFUSE
+        worst = _worst(judgement)
+        home.staging.write_note(
+            day.day,
+            _CHECK,
+            {
+                "refused": judgement.sentence if refused else None,
+                "quarantined": judgement.quarantined,
+                "failed": failed,
+                "severity": worst.value if worst else None,
+                "report_uri": uri,
+                "tapes": _tape_hashes(home, day, asked),
+            },
+        )
+    link = f"/alpaca/quality/{day.day}"
+    log.info("session_checked", session=session, verdict=judgement.verdict.value, report=uri)
+    if refused:
+        msg = f"{judgement.sentence} See the quality report: {link} ({uri})."
+        raise QualityError(msg)
+    return {
+        "session": session,
+        "verdict": judgement.verdict.value,
+        "critical": judgement.critical,
+        "warnings": judgement.warning,
+        "quarantined": sorted(judgement.quarantined),
+        "report": link,
+        "report_uri": uri,
+    }
+
+
+def publish(session: str) -> dict[str, Any]:
+    """Publish the checked session; the same content again changes nothing.
+
+    Raises:
+        DataError: It has not been checked, or changed since.
+        QualityError: The check refused it.
+    """
+    home, day = services(), parse_session(session)
+    feed, asked = home.settings.data.feed, home.settings.symbols()
+    with home.catalog.session_lock(day.day, feed) as lock:
+        note = home.staging.read_note(day.day, _CHECK)
+        if note is None:
+            return _published_before(home, day)
+        if note["refused"]:
+            msg = f"{note['refused']} See the quality report: /alpaca/quality/{day.day}."
+            raise QualityError(msg)
+        tapes = _tape_hashes(home, day, asked)
+        if note["tapes"] != tapes:
+            msg = (
+                f"The staged trades of {day.day} changed after the check; run `alpaca-strategy "
+                f"check --session {day.day}` again, then publish."
+            )
+            raise DataError(msg)
+        failed = {s: why for s, why in note["failed"].items() if s not in tapes}
+        done = publish_session(
+            lake=home.lake,
+            catalog=home.catalog,
+            session=day.day,
+            feed=feed,
+            venue=home.settings.resolved_venue,
+            tape=_tape(home, day, [s for s in sorted(tapes) if s not in note["quarantined"]]),
+            bars=_staged_bars(home, day, list(tapes)),
+            symbols=asked,
+            quarantined={s: why for s, why in note["quarantined"].items() if s not in failed},
+            failed=failed,
+            condition_table=home.conditions.name,
+            condition_fingerprint=home.conditions.sha256,
+            quality_severity=Severity(note["severity"]) if note["severity"] else None,
+            report_uri=note["report_uri"],
+            lock=lock,
+        )
+    _tidy(home)
+    published = [s for s in done.symbols if s.status is SymbolStatus.PUBLISHED]
+    return {
+        "session": session,
+        "changed": done.changed,
+        "revision": done.revision,
+        "symbols": len(published),
+        "trades": done.trade_count,
+    }
+
+
+def corrections(session: str) -> dict[str, Any]:
+    """Fetch the sessions before this one again, and publish those whose tape was corrected."""
+    home, day = services(), parse_session(session)
+    feed = home.settings.data.feed
+    republished = []
+    for back in range(home.settings.data.repull_sessions, 0, -1):
+        earlier = exchange_calendar().previous_session(day.day, back)
+        row = home.catalog.session(earlier.day, feed)
+        if row is None or row.status is not SessionStatus.PUBLISHED:
+            continue
+        text = earlier.day.isoformat()
+        known = home.catalog.symbol_sessions(earlier.day, earlier.day, feed)
+        before = {symbol: state.tape_hash for (_, symbol), state in known.items()}
+        fetch(text, rewrite=True)
+        staged = _tape_hashes(home, earlier, home.settings.symbols())
+        if all(before.get(symbol) == found for symbol, found in staged.items()):
+            continue
+        build_bars(text)
+        check(text)
+        if publish(text)["changed"]:
+            republished.append(text)
+    return {"session": session, "republished": republished}
+
+
+def _asked(home: Services, symbols: Sequence[str] | None) -> tuple[str, ...]:
+    universe = home.settings.symbols()
+    unknown = [s for s in symbols or () if s not in universe]
+    if unknown:
+        msg = f"Unknown symbol {', '.join(unknown)}: not in {home.settings.data.universe}."
+        raise UnknownSymbolError(msg)
+    return tuple(s for s in universe if symbols is None or s in symbols)
+
+
+def _tape_hashes(home: Services, day: Session, symbols: Sequence[str]) -> dict[str, str]:
+    found = {symbol: home.staging.manifest(day.day, symbol) for symbol in symbols}
+    return {symbol: manifest.tape_hash for symbol, manifest in found.items() if manifest}
+
+
+def _staged_bars(home: Services, day: Session, symbols: Sequence[str]) -> pa.Table:
+    """Return the bars of the symbols; those without any get unobserved minutes."""
+    tables = {s: home.staging.read_table(day.day, s, _BARS) for s in symbols}
+    missing = [symbol for symbol, table in tables.items() if table is None]
+    empty = build_session_bars(TRADE_SCHEMA.empty_table(), day, missing, home.conditions)
+    return pa.concat_tables([*(t for t in tables.values() if t is not None), empty])
+
+
+def _tape(home: Services, day: Session, symbols: Sequence[str]) -> Iterator[pa.Table]:
+    for symbol in symbols:
+        yield from home.staging.tape_batches(day.day, symbol)
+
+
+def _check_input(
+    home: Services, day: Session, asked: Sequence[str], bars: pa.Table, now: datetime
+) -> CheckInput:
+    manifests = {s: m for s in asked if (m := home.staging.manifest(day.day, s))}
+
+    def tape(symbol: str) -> pa.Table | None:
+        return home.staging.read_tape(day.day, symbol) if symbol in manifests else None
+
+    return CheckInput(
+        session=day,
+        feed=home.settings.data.feed,
+        symbols=tuple(asked),
+        bars=bars,
+        tape=tape,
+        conditions=home.conditions,
+        failed=home.staging.failures(day.day),
+        rejected={
+            s: Rejected(m.rejected_count, m.rejected_examples)
+            for s, m in manifests.items()
+            if m.rejected_count
+        },
+        history=recent_history(home, day.day, asked),
+        splits=splits_on(home, day.day, asked),
+        as_of=now,
+    )
+
+
+def _worst(judgement: Judgement) -> Severity | None:
+    broken = {r.severity for r in judgement.results if r.success is False}
+    return next((severity for severity in Severity if severity in broken), None)
+
+
+def _record(
+    home: Services, day: Session, judgement: Judgement, uri: str, failed: dict[str, str]
+) -> None:
+    """Write the check into Postgres, and the refusal where it is one."""
+    feed = home.settings.data.feed
+    home.catalog.record_quality(
+        QualityRun(
+            session=day.day,
+            feed=feed,
+            verdict=judgement.verdict.value,
+            critical_count=judgement.critical,
+            warning_count=judgement.warning,
+            report_uri=uri,
+            results=tuple(
+                QualityResult(
+                    suite=r.suite,
+                    expectation=r.expectation,
+                    severity=r.severity,
+                    success=r.success is not False,
+                    column=r.column,
+                    unexpected_count=r.unexpected_count,
+                    unexpected_fraction=r.unexpected_count / max(r.element_count, 1),
+                    symbols=r.symbols,
+                )
+                for r in judgement.results
+                if r.success is not None
+            ),
+        )
+    )
+    if judgement.verdict is Decision.REFUSE:
+        symbols = [
+            SymbolSession(
+                symbol=s,
+                status=SymbolStatus.FAILED if s in failed else SymbolStatus.QUARANTINED,
+                reason=failed.get(s) or judgement.quarantined.get(s) or judgement.sentence,
+            )
+            for s in home.settings.symbols()
+        ]
+        home.catalog.refuse(
+            day.day,
+            feed,
+            venue=home.settings.resolved_venue,
+            reason=judgement.sentence,
+            symbols=symbols,
+            report_uri=uri,
+        )
+
+
+def _published_before(home: Services, day: Session) -> dict[str, Any]:
+    """Answer for a session whose staging was tidied away after its publication."""
+    row = home.catalog.session(day.day, home.settings.data.feed)
+    if row is None or row.status is not SessionStatus.PUBLISHED:
+        msg = (
+            f"The session {day.day} has not been checked; run `alpaca-strategy check --session "
+            f"{day.day}` first, or `alpaca-strategy backfill` for all steps."
+        )
+        raise DataError(msg)
+    return {
+        "session": day.day.isoformat(),
+        "changed": False,
+        "revision": row.revision,
+        "symbols": row.symbols_published,
+        "trades": row.trade_count,
+    }
+
+
+def _tidy(home: Services) -> None:
+    """Remove staged files of published sessions that no re-pull will look at again."""
+    feed = home.settings.data.feed
+    keep = home.settings.data.repull_sessions + 1
+    for day in home.staging.sessions()[:-keep]:
+        row = home.catalog.session(day, feed)
+        note = home.staging.read_note(day, _CHECK)
+        if row and row.status is SessionStatus.PUBLISHED and note and not note["refused"]:
+            home.staging.discard(day)
