@@ -1,0 +1,221 @@
+"""Market data of a venue: trades page by page, corporate actions, clock, calendar, assets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from alpaca_strategy.broker.rest import (
+    DecodeError,
+    Pace,
+    Rest,
+    corporate_actions_client,
+    data_client,
+    trading_client,
+)
+from alpaca_strategy.broker.trades import TradePage, decode_page
+from alpaca_strategy.broker.transport import Limits
+from alpaca_strategy.domain.market import Feed
+from alpaca_strategy.errors import MalformedResponseError
+from alpaca_strategy.market.schema import CORPORATE_ACTION_SCHEMA
+
+#: A day of the busiest symbol has about 500 pages of 10,000; more than this is a defect.
+_MAX_PAGES = 20_000
+#: Group in the answer, and the word to ask for it with.
+_ACTIONS = {
+    "forward_splits": "forward_split",
+    "reverse_splits": "reverse_split",
+    "cash_dividends": "cash_dividend",
+    "name_changes": "name_change",
+}
+
+
+class MarketData:
+    """One venue's market data, of one feed."""
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        secret: str,
+        feed: Feed,
+        pace: Pace,
+        url: str | None = None,
+        trading_url: str | None = None,
+        page_limit: int = 10_000,
+        limits: Limits | None = None,
+    ) -> None:
+        self.feed = feed
+        self._limit = page_limit
+        self._data = Rest(data_client(key, secret, url), pace=pace, limits=limits)
+        self._actions = Rest(corporate_actions_client(key, secret, url), pace=pace, limits=limits)
+        self._trading = Rest(trading_client(key, secret, trading_url), pace=pace, limits=limits)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._data.requests + self._actions.requests + self._trading.requests
+
+    def trade_pages(
+        self, symbol: str, start: datetime, end: datetime, page_token: str | None = None
+    ) -> Iterator[TradePage]:
+        """Yield a symbol's trades in tape order, page by page, none of them twice.
+
+        Args:
+            symbol: One symbol.
+            start: First moment, aware.
+            end: Last moment, aware.
+            page_token: Where to go on, from an earlier page's ``next_token``.
+
+        Raises:
+            MalformedResponseError: The pages do not come to an end, or go back in time.
+            VenueError: As `Rest.get` says.
+        """
+        parameters: dict[str, object] = {
+            "symbols": symbol,
+            "start": start.isoformat(),
+            "end": end.isoformat(),
+            "limit": self._limit,
+            "feed": self.feed.value,
+            "sort": "asc",
+        }
+        seen = {page_token}
+        last = _LastPage(symbol)
+        for _ in range(_MAX_PAGES):
+            asked = parameters | ({"page_token": page_token} if page_token else {})
+            page = self._data.get("/stocks/trades", asked, lambda body: decode_page(body, symbol))
+            yield TradePage(last.without_repeats(page.table), page.next_token, page.rejected)
+            page_token = page.next_token or None  # an empty token would start again
+            if page_token is None:
+                return
+            if page_token in seen:
+                break
+            seen.add(page_token)
+        msg = (
+            f"The pages of {symbol} do not come to an end: token repeated or more than "
+            f"{_MAX_PAGES:,} pages; what was fetched is kept, try again later."
+        )
+        raise MalformedResponseError(msg)
+
+    def corporate_actions(self, symbols: Sequence[str], start: date, end: date) -> pa.Table:
+        """Return splits, dividends and renames in CORPORATE_ACTION_SCHEMA, by process date.
+
+        Raises:
+            VenueError: As `Rest.get` says.
+        """
+        rows: list[dict[str, object]] = []
+        token: str | None = None
+        seen: set[str] = set()
+        while True:
+            asked: dict[str, object] = {
+                "symbols": ",".join(symbols),
+                "types": ",".join(_ACTIONS.values()),
+                "start": start.isoformat(),
+                "end": end.isoformat(),
+                "limit": 1000,
+                "sort": "asc",
+            } | ({"page_token": token} if token else {})
+            page = self._actions.get("/corporate-actions", asked, _object)
+            rows += _actions(page)
+            token = page.get("next_page_token") or None
+            if token is None:
+                return pa.Table.from_pylist(rows, schema=CORPORATE_ACTION_SCHEMA)
+            if token in seen:
+                msg = "The pages of corporate actions repeat; try again later."
+                raise MalformedResponseError(msg)
+            seen.add(token)
+
+    def clock(self) -> dict[str, Any]:
+        """Return the venue's clock: timestamp, is_open, next_open, next_close."""
+        return self._trading.get("/clock", {}, _object)
+
+    def calendar(self, start: date, end: date) -> list[dict[str, Any]]:
+        """Return the venue's sessions: date, open and close in New York time."""
+        asked: dict[str, object] = {"start": start.isoformat(), "end": end.isoformat()}
+        return self._trading.get("/calendar", asked, _list)
+
+    def assets(self) -> list[dict[str, Any]]:
+        """Return the venue's active US equities."""
+        asked: dict[str, object] = {"status": "active", "asset_class": "us_equity"}
+        return self._trading.get("/assets", asked, _list)
+
+
+class _LastPage:
+    """Drops what a page repeats of the one before it, and refuses pages that go back in time."""
+
+    def __init__(self, symbol: str) -> None:
+        self._symbol = symbol
+        self._keys: set[tuple[int, int, str]] = set()
+        self._newest = np.iinfo(np.int64).min
+
+    def without_repeats(self, table: pa.Table) -> pa.Table:
+        if not table.num_rows:
+            return table
+        times = table["ts_ns"].to_numpy()
+        keys = list(
+            zip(times.tolist(), table["id"].to_pylist(), table["exchange"].to_pylist(), strict=True)
+        )
+        if times[0] <= self._newest:
+            fresh = np.array([key not in self._keys for key in keys])
+            table, times = table.filter(pa.array(fresh)), times[fresh]
+            if len(times) and times[0] < self._newest:
+                msg = f"A page of {self._symbol} goes back in time; try again later."
+                raise MalformedResponseError(msg)
+        self._keys = set(keys)
+        self._newest = max(self._newest, int(times[-1]) if len(times) else self._newest)
+        return table
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = _decoded(body, dict[str, Any])
+    return content
+
+
+def _list(body: bytes) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = _decoded(body, list[dict[str, Any]])
+    return content
+
+
+def _decoded(body: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        msg = f"a body that is not the documented JSON ({error})"
+        raise DecodeError(msg) from error
+
+
+def _actions(page: dict[str, Any]) -> list[dict[str, object]]:
+    groups = page.get("corporate_actions")
+    if not isinstance(groups, dict):
+        msg = "The corporate actions are not grouped by kind as documented; try again later."
+        raise MalformedResponseError(msg)
+    try:
+        return [
+            _action(kind, item)
+            for group, kind in _ACTIONS.items()
+            for item in groups.get(group) or []
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"A corporate action lacks what is documented ({error!r}); try again later."
+        raise MalformedResponseError(msg) from error
+
+
+def _action(kind: str, item: dict[str, Any]) -> dict[str, object]:
+    renamed = kind == "name_change"
+    process_date = date.fromisoformat(item["process_date"])
+    return {
+        "id": str(item["id"]),
+        "kind": kind,
+        "symbol": item["old_symbol" if renamed else "symbol"],
+        "ex_date": date.fromisoformat(item["ex_date"]) if "ex_date" in item else process_date,
+        "process_date": process_date,
+        "old_rate": float(item["old_rate"]) if "old_rate" in item else None,
+        "new_rate": float(item["new_rate"]) if "new_rate" in item else None,
+        "cash_rate": float(item["rate"]) if kind == "cash_dividend" else None,
+        "new_symbol": item["new_symbol"] if renamed else None,
+    }
