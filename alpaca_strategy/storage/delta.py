@@ -154,6 +154,8 @@ class DeltaStore:
                 # Maintenance decides by the catalog's pins what goes; Delta must not forget before.
                 configuration={"delta.deletedFileRetentionDuration": "interval 365 days"},
                 storage_options=self.storage_options or None,
+                # Rebased, a second creation would follow the first as version 1.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
         except DeltaError:  # another process created it just now, or the next open tells why not
             log.info("table_creation_lost", table=name)
