@@ -11,37 +11,22 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-import structlog
 
-from alpaca_strategy import __version__
 from alpaca_strategy.bootstrap import Services, services
 from alpaca_strategy.config import load_settings
 from alpaca_strategy.domain.market import Session, Severity
 from alpaca_strategy.errors import DataError, QualityError, UnknownSymbolError, UserError
+from alpaca_strategy.jobs.audit import BARS, CHECK, audit, staged_bars, tape_hashes
 from alpaca_strategy.jobs.fetch import fetch_tape
-from alpaca_strategy.jobs.history import recent_history, splits_on
 from alpaca_strategy.market.bars import build_session_bars
 from alpaca_strategy.market.calendar import exchange_calendar
-from alpaca_strategy.market.schema import TRADE_SCHEMA
-from alpaca_strategy.quality.gate import Decision, check_session
-from alpaca_strategy.quality.gate import QualityResult as Judgement
-from alpaca_strategy.quality.inputs import CheckInput, Rejected
-from alpaca_strategy.quality.report import render
+from alpaca_strategy.quality.gate import Decision
 from alpaca_strategy.storage.actions import write_actions
 from alpaca_strategy.storage.publish import publish_session
-from alpaca_strategy.storage.records import (
-    QualityResult,
-    QualityRun,
-    SessionStatus,
-    SymbolSession,
-    SymbolStatus,
-)
+from alpaca_strategy.storage.records import SessionStatus, SymbolStatus
 
-log = structlog.get_logger(__name__)
 Progress = Callable[[int, int, str], None]
 
-#: Names of what is staged beside the tapes.
-_CHECK, _BARS = "check", "bars"
 #: Corporate actions are asked for a little around the session: their announcements come late.
 _ACTIONS_BEFORE, _ACTIONS_AFTER = timedelta(days=7), timedelta(days=1)
 
@@ -127,7 +112,7 @@ def build_bars(session: str, symbols: Sequence[str] | None = None) -> dict[str, 
     for symbol in wanted:
         tape = home.staging.read_tape(day.day, symbol)
         bars = build_session_bars(tape, day, [symbol], home.conditions)
-        home.staging.write_table(day.day, symbol, _BARS, bars)
+        home.staging.write_table(day.day, symbol, BARS, bars)
         observed += bars["observed"].to_pylist().count(True)
     count = len(wanted) * day.minutes
     return {"session": session, "symbols": len(wanted), "bars": count, "observed": observed}
@@ -140,37 +125,10 @@ def check(session: str) -> dict[str, Any]:
         QualityError: The session must not be published; the report tells why.
     """
     home, day = services(), parse_session(session)
-    feed, asked = home.settings.data.feed, home.settings.symbols()
-    with home.catalog.session_lock(day.day, feed):
-        now = datetime.now(UTC)
-        staged = _staged_bars(home, day, asked)
-        judgement = check_session(
-            _check_input(home, day, asked, staged, now),
-            min_symbols_published=home.settings.quality.min_symbols_published,
-            max_examples=home.settings.quality.max_examples,
-        )
-        page = render(judgement, session=day, feed=feed, generated_at=now, version=__version__)
-        key = f"quality/{day.day}/{feed.value}-{now:%Y%m%dT%H%M%SZ}.html"
-        uri = home.objects.put(key, page.encode())
-        failed = home.staging.failures(day.day)
-        _record(home, day, judgement, uri, failed)
-        refused = judgement.verdict is Decision.REFUSE
-        worst = _worst(judgement)
-        home.staging.write_note(
-            day.day,
-            _CHECK,
-            {
-                "refused": judgement.sentence if refused else None,
-                "quarantined": judgement.quarantined,
-                "failed": failed,
-                "severity": worst.value if worst else None,
-                "report_uri": uri,
-                "tapes": _tape_hashes(home, day, asked),
-            },
-        )
+    with home.catalog.session_lock(day.day, home.settings.data.feed):
+        judgement, uri = audit(home, day)
     link = f"/alpaca/quality/{day.day}"
-    log.info("session_checked", session=session, verdict=judgement.verdict.value, report=uri)
-    if refused:
+    if judgement.verdict is Decision.REFUSE:
         msg = f"{judgement.sentence} See the quality report: {link} ({uri})."
         raise QualityError(msg)
     return {
@@ -194,13 +152,13 @@ def publish(session: str) -> dict[str, Any]:
     home, day = services(), parse_session(session)
     feed, asked = home.settings.data.feed, home.settings.symbols()
     with home.catalog.session_lock(day.day, feed) as lock:
-        note = home.staging.read_note(day.day, _CHECK)
+        note = home.staging.read_note(day.day, CHECK)
         if note is None:
             return _published_before(home, day)
         if note["refused"]:
             msg = f"{note['refused']} See the quality report: /alpaca/quality/{day.day}."
             raise QualityError(msg)
-        tapes = _tape_hashes(home, day, asked)
+        tapes = tape_hashes(home, day, asked)
         if note["tapes"] != tapes:
             msg = (
                 f"The staged trades of {day.day} changed after the check; run `alpaca-strategy "
@@ -215,7 +173,7 @@ def publish(session: str) -> dict[str, Any]:
             feed=feed,
             venue=home.settings.resolved_venue,
             tape=_tape(home, day, [s for s in sorted(tapes) if s not in note["quarantined"]]),
-            bars=_staged_bars(home, day, list(tapes)),
+            bars=staged_bars(home, day, list(tapes)),
             symbols=asked,
             quarantined={s: why for s, why in note["quarantined"].items() if s not in failed},
             failed=failed,
@@ -250,7 +208,7 @@ def corrections(session: str) -> dict[str, Any]:
         known = home.catalog.symbol_sessions(earlier.day, earlier.day, feed)
         before = {symbol: state.tape_hash for (_, symbol), state in known.items()}
         fetch(text, rewrite=True)
-        staged = _tape_hashes(home, earlier, home.settings.symbols())
+        staged = tape_hashes(home, earlier, home.settings.symbols())
         if all(before.get(symbol) == found for symbol, found in staged.items()):
             continue
         build_bars(text)
@@ -269,102 +227,9 @@ def _asked(home: Services, symbols: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(s for s in universe if symbols is None or s in symbols)
 
 
-def _tape_hashes(home: Services, day: Session, symbols: Sequence[str]) -> dict[str, str]:
-    found = {symbol: home.staging.manifest(day.day, symbol) for symbol in symbols}
-    return {symbol: manifest.tape_hash for symbol, manifest in found.items() if manifest}
-
-
-def _staged_bars(home: Services, day: Session, symbols: Sequence[str]) -> pa.Table:
-    """Return the bars of the symbols; those without any get unobserved minutes."""
-    tables = {s: home.staging.read_table(day.day, s, _BARS) for s in symbols}
-    missing = [symbol for symbol, table in tables.items() if table is None]
-    empty = build_session_bars(TRADE_SCHEMA.empty_table(), day, missing, home.conditions)
-    return pa.concat_tables([*(t for t in tables.values() if t is not None), empty])
-
-
 def _tape(home: Services, day: Session, symbols: Sequence[str]) -> Iterator[pa.Table]:
     for symbol in symbols:
         yield from home.staging.tape_batches(day.day, symbol)
-
-
-def _check_input(
-    home: Services, day: Session, asked: Sequence[str], bars: pa.Table, now: datetime
-) -> CheckInput:
-    manifests = {s: m for s in asked if (m := home.staging.manifest(day.day, s))}
-
-    def tape(symbol: str) -> pa.Table | None:
-        return home.staging.read_tape(day.day, symbol) if symbol in manifests else None
-
-    return CheckInput(
-        session=day,
-        feed=home.settings.data.feed,
-        symbols=tuple(asked),
-        bars=bars,
-        tape=tape,
-        conditions=home.conditions,
-        failed=home.staging.failures(day.day),
-        rejected={
-            s: Rejected(m.rejected_count, m.rejected_examples)
-            for s, m in manifests.items()
-            if m.rejected_count
-        },
-        history=recent_history(home, day.day, asked),
-        splits=splits_on(home, day.day, asked),
-        as_of=now,
-    )
-
-
-def _worst(judgement: Judgement) -> Severity | None:
-    broken = {r.severity for r in judgement.results if r.success is False}
-    return next((severity for severity in Severity if severity in broken), None)
-
-
-def _record(
-    home: Services, day: Session, judgement: Judgement, uri: str, failed: dict[str, str]
-) -> None:
-    """Write the check into Postgres, and the refusal where it is one."""
-    feed = home.settings.data.feed
-    home.catalog.record_quality(
-        QualityRun(
-            session=day.day,
-            feed=feed,
-            verdict=judgement.verdict.value,
-            critical_count=judgement.critical,
-            warning_count=judgement.warning,
-            report_uri=uri,
-            results=tuple(
-                QualityResult(
-                    suite=r.suite,
-                    expectation=r.expectation,
-                    severity=r.severity,
-                    success=r.success is not False,
-                    column=r.column,
-                    unexpected_count=r.unexpected_count,
-                    unexpected_fraction=r.unexpected_count / max(r.element_count, 1),
-                    symbols=r.symbols,
-                )
-                for r in judgement.results
-                if r.success is not None
-            ),
-        )
-    )
-    if judgement.verdict is Decision.REFUSE:
-        symbols = [
-            SymbolSession(
-                symbol=s,
-                status=SymbolStatus.FAILED if s in failed else SymbolStatus.QUARANTINED,
-                reason=failed.get(s) or judgement.quarantined.get(s) or judgement.sentence,
-            )
-            for s in home.settings.symbols()
-        ]
-        home.catalog.refuse(
-            day.day,
-            feed,
-            venue=home.settings.resolved_venue,
-            reason=judgement.sentence,
-            symbols=symbols,
-            report_uri=uri,
-        )
 
 
 def _published_before(home: Services, day: Session) -> dict[str, Any]:
@@ -391,6 +256,6 @@ def _tidy(home: Services) -> None:
     keep = home.settings.data.repull_sessions + 1
     for day in home.staging.sessions()[:-keep]:
         row = home.catalog.session(day, feed)
-        note = home.staging.read_note(day, _CHECK)
+        note = home.staging.read_note(day, CHECK)
         if row and row.status is SessionStatus.PUBLISHED and note and not note["refused"]:
             home.staging.discard(day)
