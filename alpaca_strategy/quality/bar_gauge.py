@@ -141,8 +141,9 @@ def _tape_masks(
         return {}
     minute = np.clip(bars.minute, 0, counts.counted.size - 1)
     if table.joins_previous or table.primary_exchange:
-        # Volume wanders to other minutes and auction prints are dropped: only the sum is bounded.
-        excess = bars.volume.sum() > counts.volume.sum()
+        # Volume wanders to other minutes, and the closing auction into the last: only the sum is
+        # bounded.
+        excess = bars.volume.sum() > counts.day_volume
         wrong = bars.observed & excess
     else:
         trades, volume = counts.counted[minute], counts.volume[minute]

@@ -122,7 +122,7 @@ def take_survey(data: CheckInput, max_examples: int) -> Survey:
             survey.rows["trades"].append({"symbol": symbol, **measured.values})
             survey.keep("trades", measured, tape, gauge.minutes_of, max_examples)
         elif read is not None:
-            counts = MinuteCounts(*(np.zeros(minutes, np.int64) for _ in range(3)))
+            counts = MinuteCounts.none(minutes)
         arrays = None if table is None else BarArrays.of(table)
         if arrays is not None and table is not None:
             measured = measure_bars(arrays, data, counts)

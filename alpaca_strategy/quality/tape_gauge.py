@@ -6,7 +6,7 @@ frame; Great Expectations then judges one row of figures a symbol.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -47,11 +47,19 @@ class MinuteCounts:
         counted: Trades that count in a bar.
         volume: Their shares.
         plain: Those that set every price and count: one is enough for a bar.
+        day_volume: Shares of the whole day, before the open and after the close too.
     """
 
     counted: np.ndarray
     volume: np.ndarray
     plain: np.ndarray
+    day_volume: int = 0
+
+    @classmethod
+    def none(cls, minutes: int) -> MinuteCounts:
+        """Return the counts of an empty tape."""
+        nothing = np.zeros(minutes, np.int64)
+        return cls(nothing, nothing, nothing)
 
 
 class TradeGauge:
@@ -110,7 +118,8 @@ class TradeGauge:
         values["iex_share"] = float(from_iex[exchange].mean()) if enough else float("nan")
         if "unknown_condition" in measured.offenders:
             measured.offenders["unknown_condition_share"] = measured.offenders["unknown_condition"]
-        return measured, self._by_minute(when, size, inside & live, conditions)
+        counts = self._by_minute(when, size, inside & live, conditions)
+        return measured, replace(counts, day_volume=int(size[live].sum()))
 
     def minutes_of(self, tape: pa.Table, rows: np.ndarray) -> np.ndarray:
         """Return the minutes since the open in which rows of a tape fall; some lie outside."""

@@ -52,7 +52,7 @@ LIMITS: dict[str, Limit] = {
         0.01, 0.01, "Measured at most 0.07 % of a tape; an hour's shift moves 10 % or more."
     ),
     "iex_share": Limit(
-        1.0, 0.9, "IEX has 2-3 % of the consolidated volume; nearly all of it is not that tape."
+        1.0, 0.9, "IEX has 2-3 % of the consolidated tape; one with hardly anything else is not it."
     ),
     "trade_size": Limit(
         5e6, 5e8, "IEX holds no large auctions; the largest closing auctions are near 100 M shares."
@@ -80,7 +80,7 @@ LIMITS: dict[str, Limit] = {
         120, 120, "Only a dead source prints one single price in two hours of traded minutes."
     ),
     "stale_bars": Limit(
-        45, 45, "Takeover targets and low prices stand still for a while; measured at most 9."
+        45, 45, "Takeover targets and low prices stand still for a while; measured at most 19."
     ),
     "minute_volume_factor": Limit(
         2000, 2000, "Opening and news minutes reach 383 times the median minute (measured)."
