@@ -1,0 +1,1 @@
+"""The web pages: sessions and the quality of their data."""

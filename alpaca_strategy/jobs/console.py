@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
@@ -29,7 +29,8 @@ class DayState(StrEnum):
     PUBLISHED = "published"  # every symbol that was asked for
     PARTIAL = "partial"  # published, with symbols left out
     REFUSED = "refused"
-    MISSING = "missing"  # over, and nothing is known about it
+    MISSING = "missing"  # a gap: sessions before it are known, it is over, and nothing is known
+    UNFETCHED = "unfetched"  # earlier than everything that was ever fetched
     AHEAD = "ahead"  # not over yet
     CLOSED = "closed"  # the exchange is closed
     UNKNOWN = "unknown"  # beyond the calendar
@@ -111,6 +112,8 @@ def overview(until: date | None = None, *, now: datetime | None = None) -> Overv
         start = monday - timedelta(weeks=week)
         days = (start + timedelta(days=offset) for offset in range(5))
         weeks.append(tuple(_day(home, calendar, day, rows.get(day), now) for day in days))
+    if not home.catalog.sessions(None, first - timedelta(days=1), feed):
+        weeks = _without_gaps_before(min(rows, default=end + timedelta(days=1)), weeks)
     return Overview(
         venue=home.settings.resolved_venue.value,
         feed=feed.value,
@@ -157,10 +160,12 @@ def quality_report(day: date, check: int | None = None) -> bytes:
         check: Which check of it, counted from 1; the newest when None.
 
     Raises:
+        NotASessionError: The exchange is closed on that day.
         NotPublishedError: There is no such check.
         DamagedFileError: The report is no longer in object storage.
         ServiceUnavailableError: Postgres or object storage does not answer.
     """
+    exchange_calendar().session(day)
     home = services()
     runs = home.catalog.quality_runs(day, home.settings.data.feed)
     wanted = len(runs) if check is None else check
@@ -210,6 +215,16 @@ def _described(
         checks=len(checks),
         warnings=checks[-1].warning_count if checks else 0,
     )
+
+
+def _without_gaps_before(day: date, weeks: list[tuple[Day, ...]]) -> list[tuple[Day, ...]]:
+    """Say of sessions before the first one known that they were never meant to be there."""
+
+    def told(other: Day) -> Day:
+        early = other.day < day and other.state is DayState.MISSING
+        return replace(other, state=DayState.UNFETCHED) if early else other
+
+    return [tuple(told(other) for other in week) for week in weeks]
 
 
 def _neighbour(calendar: Calendar, day: date, step: int) -> date | None:

@@ -1,0 +1,105 @@
+"""The console: sessions and data quality, as web pages.
+
+The pages are whole in themselves: no script, no outside reference. Whoever mounts the application
+passes the dependencies that decide who may see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Any
+
+import structlog
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+
+from alpaca_strategy import errors
+from alpaca_strategy.console.pages import render
+from alpaca_strategy.jobs import console as jobs
+
+log = structlog.get_logger(__name__)
+
+#: Ours: styles and nothing else; shown in Airflow's own frame.
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'"
+)
+#: A report shows words that came from outside. Airflow's frame is of the same origin as its API,
+#: so a page in it could act as its reader; in a sandbox it has no origin and runs no scripts.
+REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+#: Most specific first: status, and what the page says before the error's own sentence.
+_FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
+    (errors.NotASessionError, 404, "Not a session"),
+    (errors.CalendarRangeError, 404, "Not in the calendar"),
+    (errors.NotPublishedError, 404, "Nothing to show yet"),
+    (errors.DamagedFileError, 404, "The report is gone"),
+    (errors.ServiceUnavailableError, 503, "The data cannot be reached"),
+    (errors.SettingsError, 503, "The settings are not usable"),
+    (errors.AlpacaStrategyError, 500, "This page cannot be shown"),
+)
+
+SessionDay = Annotated[date, Path(description="A day of the exchange.")]
+
+
+def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
+    """Return the application.
+
+    Args:
+        dependencies: FastAPI dependencies of every page, such as those that check a login.
+    """
+    app = FastAPI(
+        title="Alpaca Strategy",
+        dependencies=list(dependencies),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.add_exception_handler(errors.AlpacaStrategyError, _explain)
+    app.add_exception_handler(RequestValidationError, _not_found)
+
+    @app.get("/", response_class=HTMLResponse)
+    def index(request: Request, until: Annotated[date | None, Query()] = None) -> Response:
+        """Show a quarter of sessions."""
+        return page(request, "index.html", overview=jobs.overview(until))
+
+    @app.get("/sessions/{day}", response_class=HTMLResponse)
+    def session(request: Request, day: SessionDay) -> Response:
+        """Show one session, symbol by symbol."""
+        return page(request, "session.html", page=jobs.session_page(day))
+
+    @app.get("/quality/{day}", response_class=HTMLResponse)
+    def quality(day: SessionDay, check: Annotated[int | None, Query(ge=1)] = None) -> Response:
+        """Show the report of a check as it was stored."""
+        headers = {**_HEADERS, "Content-Security-Policy": REPORT_POLICY}
+        return HTMLResponse(jobs.quality_report(day, check), headers=headers)
+
+    return app
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return one of our pages; its links stay below where the application is mounted."""
+    base = request.scope.get("root_path", "").rstrip("/")
+    return HTMLResponse(
+        render(template, base=base, **values),
+        status_code=status,
+        headers={**_HEADERS, "Content-Security-Policy": PAGE_POLICY},
+    )
+
+
+def _explain(request: Request, error: Exception) -> HTMLResponse:
+    status, title = next((s, title) for kind, s, title in _FAULTS if isinstance(error, kind))
+    if status >= 500:
+        log.error("page_failed", path=request.url.path, reason=str(error))
+    return page(request, "error.html", status, title=title, sentence=str(error))
+
+
+def _not_found(request: Request, error: Exception) -> HTMLResponse:  # noqa: ARG001 - its interface
+    sentence = "There is no such page; a session is written as YYYY-MM-DD."
+    return page(request, "error.html", 404, title="Not found", sentence=sentence)
