@@ -7,9 +7,9 @@ from datetime import date, datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
+from alpaca_strategy.broker.paging import Chain
 from alpaca_strategy.broker.rest import (
     DecodeError,
     Pace,
@@ -24,8 +24,8 @@ from alpaca_strategy.domain.market import Feed
 from alpaca_strategy.errors import MalformedResponseError
 from alpaca_strategy.market.schema import CORPORATE_ACTION_SCHEMA
 
-#: A day of the busiest symbol has about 500 pages of 10,000; more than this is a defect.
-_MAX_PAGES = 20_000
+#: How often a page is asked for that holds nothing new although more is to come.
+_PAGE_TRIES = 3
 #: Group in the answer, and the word to ask for it with.
 _ACTIONS = {
     "forward_splits": "forward_split",
@@ -56,51 +56,76 @@ class MarketData:
         self._actions = Rest(corporate_actions_client(key, secret, url), pace=pace, limits=limits)
         self._trading = Rest(trading_client(key, secret, trading_url), pace=pace, limits=limits)
 
+    def close(self) -> None:
+        """Close the connections."""
+        for rest in (self._data, self._actions, self._trading):
+            rest.close()
+
     @property
     def requests(self) -> int:
         """Requests sent so far."""
         return self._data.requests + self._actions.requests + self._trading.requests
 
     def trade_pages(
-        self, symbol: str, start: datetime, end: datetime, page_token: str | None = None
+        self,
+        symbols: str | Sequence[str],
+        start: datetime,
+        end: datetime,
+        page_token: str | None = None,
+        *,
+        previous: pa.Table | None = None,
     ) -> Iterator[TradePage]:
-        """Yield a symbol's trades in tape order, page by page, none of them twice.
+        """Yield trades page by page, sorted by symbol and then in tape order, none twice.
+
+        Several symbols in one chain of pages need fewer requests: a page holds the end of one
+        symbol and the beginning of the next.
 
         Args:
-            symbol: One symbol.
+            symbols: One symbol or several.
             start: First moment, aware.
             end: Last moment, aware.
             page_token: Where to go on, from an earlier page's ``next_token``.
+            previous: The last trades of that earlier page, in TRADE_SCHEMA.
 
         Raises:
-            MalformedResponseError: The pages do not come to an end, or go back in time.
+            MalformedResponseError: The pages go back, repeat, or do not come to an end.
             VenueError: As `Rest.get` says.
         """
+        wanted = [symbols] if isinstance(symbols, str) else sorted(symbols)
         parameters: dict[str, object] = {
-            "symbols": symbol,
+            "symbols": ",".join(wanted),
             "start": start.isoformat(),
             "end": end.isoformat(),
             "limit": self._limit,
             "feed": self.feed.value,
             "sort": "asc",
         }
-        seen = {page_token}
-        last = _LastPage(symbol)
-        for _ in range(_MAX_PAGES):
+        what = wanted[0] if len(wanted) == 1 else f"{wanted[0]} to {wanted[-1]}"
+        chain = Chain(what, page_token, previous)
+        while True:
             asked = parameters | ({"page_token": page_token} if page_token else {})
-            page = self._data.get("/stocks/trades", asked, lambda body: decode_page(body, symbol))
-            yield TradePage(last.without_repeats(page.table), page.next_token, page.rejected)
-            page_token = page.next_token or None  # an empty token would start again
+            page = self._trade_page(asked, frozenset(wanted), chain)
+            chain.accept(page)
+            yield page
+            page_token = page.next_token
             if page_token is None:
                 return
-            if page_token in seen:
-                break
-            seen.add(page_token)
-        msg = (
-            f"The pages of {symbol} do not come to an end: token repeated or more than "
-            f"{_MAX_PAGES:,} pages; what was fetched is kept, try again later."
-        )
-        raise MalformedResponseError(msg)
+
+    def _trade_page(
+        self, asked: dict[str, object], symbols: frozenset[str], chain: Chain
+    ) -> TradePage:
+        """Ask for a page, and once more where it says nothing new although it should."""
+        for _ in range(_PAGE_TRIES):
+            page = chain.check(
+                self._data.get("/stocks/trades", asked, lambda body: decode_page(body, symbols))
+            )
+            if page.table.num_rows or page.rejected:
+                return page
+            if page.next_token is None and not page.repeated:
+                return page  # the end of the tape, or there is none
+        if page.repeated:
+            raise chain.repeats(page)
+        return page  # the venue may send an empty page and go on
 
     def corporate_actions(self, symbols: Sequence[str], start: date, end: date) -> pa.Table:
         """Return splits, dividends and renames in CORPORATE_ACTION_SCHEMA, by process date.
@@ -143,32 +168,6 @@ class MarketData:
         """Return the venue's active US equities."""
         asked: dict[str, object] = {"status": "active", "asset_class": "us_equity"}
         return self._trading.get("/assets", asked, _list)
-
-
-class _LastPage:
-    """Drops what a page repeats of the one before it, and refuses pages that go back in time."""
-
-    def __init__(self, symbol: str) -> None:
-        self._symbol = symbol
-        self._keys: set[tuple[int, int, str]] = set()
-        self._newest = np.iinfo(np.int64).min
-
-    def without_repeats(self, table: pa.Table) -> pa.Table:
-        if not table.num_rows:
-            return table
-        times = table["ts_ns"].to_numpy()
-        keys = list(
-            zip(times.tolist(), table["id"].to_pylist(), table["exchange"].to_pylist(), strict=True)
-        )
-        if times[0] <= self._newest:
-            fresh = np.array([key not in self._keys for key in keys])
-            table, times = table.filter(pa.array(fresh)), times[fresh]
-            if len(times) and times[0] < self._newest:
-                msg = f"A page of {self._symbol} goes back in time; try again later."
-                raise MalformedResponseError(msg)
-        self._keys = set(keys)
-        self._newest = max(self._newest, int(times[-1]) if len(times) else self._newest)
-        return table
 
 
 def _object(body: bytes) -> dict[str, Any]:

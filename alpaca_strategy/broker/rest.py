@@ -24,8 +24,6 @@ from alpaca.trading.client import TradingClient
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import (
     ConnectTimeout,
-    InvalidURL,
-    MissingSchema,
     RequestException,
     SSLError,
     Timeout,
@@ -100,7 +98,7 @@ class Rest:
         self._clock = clock
         self._random = random.Random()  # noqa: S311  # spreads retries; nothing secret
         base = client._base_url  # noqa: SLF001  # alpaca-py offers no other way to any of these
-        self.host = urlsplit(str(getattr(base, "value", base))).netloc
+        self.host = _host(str(getattr(base, "value", base)))
         loopback = self.host.strip("[").startswith(_LOOPBACK)
         self._adapter = bound(client._session, self._limits, loopback=loopback)  # noqa: SLF001
         client._retry = 0  # noqa: SLF001  # else 429 and 504 block for 9 s inside the client
@@ -159,9 +157,6 @@ class Rest:
             body = self._client.get(path, dict(parameters))
         except APIError as error:
             return self._refused(path, parameters, error)
-        except (MissingSchema, InvalidURL) as error:
-            msg = f"The address of the venue, {self.host!r}, is no URL; correct data_url."
-            raise SettingsError(msg) from error
         except RedirectError as error:
             msg = (
                 f"{self.host} answered {path} with {error}, and keys are not carried to another "
@@ -240,8 +235,9 @@ class Rest:
             raise MalformedResponseError(msg)
         if waited > limits.patience_s:
             msg = (
-                f"{self.host} gave no usable answer in {tries} tries and {limits.patience_s:.0f} s "
-                f"(last: {fault.reason}); check the network and the venue's status, then run again."
+                f"{self.host} gave no usable answer within {limits.patience_s:g} s (tries: "
+                f"{tries}, last: {fault.reason}); check the network and the venue's status, then "
+                f"run again."
             )
             raise VenueUnavailableError(msg)
 
@@ -265,6 +261,18 @@ class Rest:
         headers = self._adapter.headers
         if headers.get("X-RateLimit-Remaining") == "0" and "X-RateLimit-Reset" in headers:
             self._pace.push_back(self._until_reset())
+
+
+def _host(url: str) -> str:
+    """Return host and port of the venue."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts.netloc  # reading the port has checked it
+    except ValueError:
+        pass
+    msg = f"The venue's address {url!r} is no URL; write data_url as https://host or http://host:port."
+    raise SettingsError(msg)
 
 
 def _number(text: str | None) -> float | None:

@@ -195,9 +195,10 @@ class BoundedAdapter(HTTPAdapter):
                 body = self._read(response)
             except (RequestException, OSError) as error:
                 if watch.expired:
-                    msg = f"no whole answer within {self.limits.deadline_s:g} s"
-                    raise DeadlineError(msg) from error
+                    raise self._too_late() from error
                 raise
+            if watch.expired:  # headers that were cut look like a short answer
+                raise self._too_late()
         self.headers = response.headers
         if response.is_redirect or 300 <= response.status_code < 400:
             msg = f"a redirect (HTTP {response.status_code})"
@@ -223,6 +224,9 @@ class BoundedAdapter(HTTPAdapter):
             response.close()
             raise
         return b"".join(pieces)
+
+    def _too_late(self) -> DeadlineError:
+        return DeadlineError(f"no whole answer within {self.limits.deadline_s:g} s")
 
     def _check_size(self, size: int) -> None:
         if size > self.limits.max_body_bytes:
