@@ -25,7 +25,7 @@ def down() -> None:
     if running is None and not processes.of_stack(layout.home):
         report.say("The stack is not running.")
         return
-    if running is not None:
+    if running is not None and running.pid:
         _end(running.pid)
     stop.stop_stack(layout)
     report.say("The stack is down, no process is left; the data stay.")

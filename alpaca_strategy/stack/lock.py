@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -42,7 +43,17 @@ def holder(layout: Layout) -> Holder | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return Holder(**json.load(file))
+                return _read(file)
     except FileNotFoundError:
         pass
     return None
+
+
+def _read(file: TextIO) -> Holder:
+    for _ in range(50):  # the holder may be about to write it
+        file.seek(0)
+        try:
+            return Holder(**json.load(file))
+        except ValueError:
+            time.sleep(0.02)
+    return Holder(pid=0, venue="unknown")

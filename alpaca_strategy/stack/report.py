@@ -59,7 +59,7 @@ def panel(state: StackState, layout: Layout) -> Panel:
         "login": f"[bold]{state.airflow_user}[/]  password [bold]{state.airflow_password}[/]",
         "venue": venue + (f" at {state.simulator_url}" if state.simulator_url else ""),
         "TensorBoard": state.tensorboard_url,
-        "look at first": "Dags → market_data_nightly: a run a session; a task links its report",
+        "look at first": "Dags → market_data_nightly, one run a session",
         "logs": str(layout.program_logs),
         "stop": "Ctrl-C here, or `make down` anywhere; the data stay",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from types import FrameType
@@ -28,6 +29,29 @@ def _raise_stop(_number: int, _frame: FrameType | None) -> None:
     raise _StopRequestedError
 
 
+class _Terminal:
+    """Where we were started from; its end is ours, unless `nohup` says otherwise."""
+
+    def __init__(self) -> None:
+        self._kept_alive = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._had_one = os.isatty(0)
+
+    def listen(self) -> None:
+        """Take the signals that ask us to stop."""
+        for number in _SIGNALS:
+            if number != signal.SIGHUP or not self._kept_alive:
+                signal.signal(number, _raise_stop)
+
+    def check(self) -> None:
+        """Ask to stop where the terminal is gone.
+
+        When `make` itself leads the session, as in `ssh -t host make run`, it alone gets SIGHUP,
+        passes nothing on, and waits for us for ever.
+        """
+        if self._had_one and not self._kept_alive and not os.isatty(0):
+            raise _StopRequestedError
+
+
 def up(*, backfill: bool = True) -> None:
     """Bring everything up and stay until Ctrl-C, SIGTERM or the end of the terminal.
 
@@ -46,13 +70,16 @@ def up(*, backfill: bool = True) -> None:
         _tell_running(layout, report)
         return
     with held:
-        layout.make_folders()
-        _clean_up_after_a_kill(layout, report)
-        preflight.check(settings, layout)
-        for number in _SIGNALS:
-            signal.signal(number, _raise_stop)
+        terminal = _Terminal()
+        terminal.listen()
         try:
-            _bring_up_and_stay(settings, layout, report, backfill=backfill)
+            layout.make_folders()
+            _clean_up_after_a_kill(layout, report)
+            preflight.check(settings, layout)
+        except _StopRequestedError:
+            return  # nothing has been started
+        try:
+            _bring_up_and_stay(settings, layout, report, terminal, backfill=backfill)
         except _StopRequestedError:
             report.say("\nstopping; once more Ctrl-C does not wait for running tasks")
         finally:
@@ -61,7 +88,7 @@ def up(*, backfill: bool = True) -> None:
 
 def _tell_running(layout: Layout, report: Report) -> None:
     running = lock.holder(layout)
-    if running is not None and running.venue != layout.venue:
+    if running is not None and running.venue not in {layout.venue, "unknown"}:
         msg = (
             f"A stack with venue {running.venue} is running here (process {running.pid}) and "
             f"{layout.venue} is asked for; stop it with `make down` first."
@@ -80,7 +107,7 @@ def _clean_up_after_a_kill(layout: Layout, report: Report) -> None:
 
 
 def _bring_up_and_stay(
-    settings: Settings, layout: Layout, report: Report, *, backfill: bool
+    settings: Settings, layout: Layout, report: Report, terminal: _Terminal, *, backfill: bool
 ) -> None:
     report.say(f"starting with venue {layout.venue}, state under {layout.home}")
     starter = Starter(settings, layout, report)
@@ -88,6 +115,7 @@ def _bring_up_and_stay(
     watch = Watch(starter.supervisor, layout)
 
     def look() -> None:
+        terminal.check()
         said = watch.look()
         if said is None:
             msg = (
@@ -99,9 +127,9 @@ def _bring_up_and_stay(
             report.say(line, style="red")
 
     look()
-    report.show(panel(starter.state, layout))
     if backfill:
         FirstRun(settings, layout, report, starter).run(look)
+    report.show(panel(starter.state, layout))
     while True:
         look()
         time.sleep(_LOOK_EVERY_S)

@@ -82,6 +82,11 @@ def _runs(user: str, python: str, code: str = "pass") -> bool:
     return done.returncode == 0
 
 
+def _hear_hang_ups() -> None:
+    """Undo what a test run started with nohup hands down."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class StackRun:
     """One home in which stacks are started and stopped."""
 
@@ -121,6 +126,7 @@ class StackRun:
             cwd="/",
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_hear_hang_ups,  # noqa: PLW1509  # no other thread at this moment
             **options,
         )
 
