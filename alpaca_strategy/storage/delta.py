@@ -167,21 +167,24 @@ class DeltaStore:
         return paths
 
     def stale_files(self, name: str, keep: timedelta) -> list[str]:
-        """Return the files that left the newest version, or never were in it, before ``keep``."""
+        """Return the files that left the newest version, or never were in it, before ``keep``.
+
+        Some may be gone already: Delta remembers what it let go of.
+        """
         hours = int(keep / timedelta(hours=1))
         stale: list[str] = self.open(name).vacuum(
             hours, dry_run=True, enforce_retention_duration=False, full=True
         )
-        return stale
+        return [path for path in stale if path.endswith(".parquet")]
 
-    def delete_files(self, name: str, paths: Iterable[str]) -> int:
-        """Delete files that nobody needs; return the bytes freed."""
-        freed = 0
-        for path in paths:
-            full = f"{self.folder(name)}/{path}"
-            freed += self.filesystem.get_file_info(full).size or 0
-            parquet.discard(self.filesystem, full)
-        return freed
+    def delete_files(self, name: str, paths: Iterable[str]) -> list[int]:
+        """Delete files that nobody needs; return the bytes of each that was there."""
+        folder = self.folder(name)
+        found = self.filesystem.get_file_info([f"{folder}/{path}" for path in sorted(paths)])
+        there = [info for info in found if info.type == arrow_fs.FileType.File]
+        for info in there:
+            parquet.discard(self.filesystem, info.path)
+        return [int(info.size) for info in there]
 
     def tidy_log(self, name: str) -> None:
         """Gather a table's log into one checkpoint, and drop entries past their retention."""

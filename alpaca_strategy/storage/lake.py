@@ -88,9 +88,13 @@ class Lake(DeltaStore):
         data_change: bool = True,
     ) -> Pin:
         """Make staged files the content of a session, replacing whatever it held."""
+        wanted = sorted(file.path for file in staged)
 
         def derive(table: DeltaTable) -> Change:
-            return Change(staged, _files_of(table, feed, session))
+            present = _files_of(table, feed, session)
+            if present == wanted:  # nothing to do, or a commit that we took for lost has landed
+                return Change((), ())
+            return Change(staged, present)
 
         partition = {"feed": feed.value, "session": session.isoformat()}
         version = self.change(name, partition, derive, data_change=data_change)
@@ -98,9 +102,10 @@ class Lake(DeltaStore):
         return Pin(version, tuple(file.path for file in staged), rows)
 
     def discard(self, name: str, staged: Iterable[LakeFile]) -> None:
-        """Delete staged files that were not committed."""
-        for file in staged:
-            parquet.discard(self.filesystem, f"{self.folder(name)}/{file.path}")
+        """Delete staged files, but none that a commit of unknown outcome made part of the table."""
+        paths = {file.path for file in staged}
+        if paths:
+            self.delete_files(name, paths - set(self.paths(self.open(name))))
 
     def check_space(self, expected_bytes: int = 0) -> None:
         """Refuse to begin what the disk cannot hold.

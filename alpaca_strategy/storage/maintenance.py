@@ -156,6 +156,7 @@ def vacuum(
         if name != "corporate_actions":
             doomed -= catalog.pinned_files(name, keep=keep)
             catalog.unpin(name, doomed)
-        freed += lake.delete_files(name, doomed)
-        count += len(doomed)
+        sizes = lake.delete_files(name, doomed)
+        freed += sum(sizes)
+        count += len(sizes)
     return count, freed

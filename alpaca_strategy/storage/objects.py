@@ -27,8 +27,9 @@ class ObjectStore:
     def __init__(self, root: str | Path, storage_options: Mapping[str, Any] | None = None) -> None:
         text = str(root).rstrip("/")
         self.root = text if "://" in text else str(Path(text).absolute())
-        self._root = UPath(self.root, **dict(storage_options or {}))
         self._local = "://" not in self.root
+        options = {} if self._local else _s3_options() | dict(storage_options or {})
+        self._root = UPath(self.root, **options)
 
     def put(self, name: str, data: bytes) -> str:
         """Write an object, replacing what was there, and return its address.
@@ -129,6 +130,21 @@ class ObjectStore:
             f"The object storage at {self.root} does not answer ({error}); check its address and "
             "keys."
         )
+
+
+def _s3_options() -> dict[str, Any]:
+    """Return deadlines, and what makes s3fs share neither clients nor listings by mistake."""
+    options: dict[str, Any] = {
+        "use_listings_cache": False,  # other processes write too
+        "config_kwargs": {
+            "connect_timeout": 5,
+            "read_timeout": 60,
+            "retries": {"max_attempts": 2, "mode": "standard"},
+        },
+    }
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        options["endpoint_url"] = endpoint  # part of the key under which s3fs keeps its clients
+    return options
 
 
 def _is_remote(error: BaseException) -> bool:

@@ -212,15 +212,16 @@ class _Publication:
     def _published_tape(self) -> Rows | None:
         """Return the published tape without what no longer is; None to keep it as it is."""
         held = self.held
-        if held is None or not held.trades_files:
+        if held is None:
             return None
         known = self.catalog.symbol_sessions(self.session, self.session, self.feed)
         tapes = {name: row for (_, name), row in known.items() if row.tape_hash is not None}
-        if not set(tapes) <= set(self.kept):
+        if held.trades_files and not set(tapes) <= set(self.kept):
             return self.lake.iter_files("trades", held.trades_files, symbols=self.kept)
-        for name, row in tapes.items():
-            self._note(name, row.trade_count, row.tape_hash)
-        self._tape = Pin(held.trades_version or 0, held.trades_files, held.trade_count)
+        for name in sorted(set(tapes) & set(self.kept)):
+            self._note(name, tapes[name].trade_count, tapes[name].tape_hash)
+        if held.trades_files:  # else retention let it go, and what it said stays true
+            self._tape = Pin(held.trades_version or 0, held.trades_files, held.trade_count)
         return None
 
     def _note(self, symbol: str, trades: int, tape_hash: str | None) -> None:

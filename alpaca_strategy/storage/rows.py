@@ -86,7 +86,7 @@ def session_values(record: PublishedSession, revision: int) -> dict[str, Any]:
         "published_at": func.now(),
         "refused_at": None,
         "refused_reason": None,
-        "tape_dropped_at": None,
+        **({"tape_dropped_at": None} if record.trades else {}),
     }
 
 
