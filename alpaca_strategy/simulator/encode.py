@@ -116,9 +116,9 @@ def trades(tape: Tape) -> tuple[bytes, Ints]:
     count = len(tape)
     if not count:
         return b"", np.zeros(1, np.int64)
-    scaled = np.round(np.where(np.isfinite(tape.price), tape.price, -1.0) * 10_000)
-    plain = (scaled / 10_000 == tape.price) & (tape.price >= 0) & (tape.price < 2e5)
-    plain &= tape.size >= 0
+    usual = (tape.price >= 0) & (tape.price < 1e8) & (tape.size >= 0)
+    scaled = np.round(np.where(usual, tape.price, 0.0) * 10_000)
+    plain = usual & (scaled / 10_000 == tape.price)
     units = np.where(plain, scaled, 0).astype(np.int64)
     matrix, mask = _layout(tape, units).lines()
     lengths = mask.sum(axis=1, dtype=np.int64)
@@ -166,7 +166,7 @@ def as_dict(tape: Tape, n: int) -> dict[str, object]:
     trade: dict[str, object] = {
         "t": timestamp(int(shown[n])),
         "x": chr(tape.exchange[n]),
-        "p": int(price) if price.is_integer() else price,
+        "p": int(price) if price.is_integer() and abs(price) < 2**53 else price,
         "s": int(tape.size[n]),
         "c": list(tape.conditions[tape.condition[n]]),
         "i": int(tape.trade_id[n]),
