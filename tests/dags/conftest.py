@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _HOME = tempfile.TemporaryDirectory(prefix="airflow-")  # removed when the process ends
@@ -21,3 +25,24 @@ os.environ.update(
 )
 for folder in ("plugins", "dags"):  # as Airflow itself puts them on the path
     sys.path.append(str(ROOT / folder))
+
+
+@pytest.fixture(scope="session")
+def dagbag() -> Any:
+    """Parse all DAG files once, as the DAG processor does."""
+    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415 - after the environment is set
+
+    with warnings.catch_warnings():
+        # Airflow reads .airflowignore with a class that its own dependency has deprecated.
+        warnings.filterwarnings("ignore", message="GitWildMatchPattern")
+        return DagBag(ROOT / "dags", bundle_path=ROOT / "dags")
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Create Airflow's own tables in the throw-away home."""
+    from airflow.utils.db import initdb  # noqa: PLC0415 - after the environment is set
+
+    with warnings.catch_warnings():  # Airflow's own use of what it has deprecated itself
+        warnings.simplefilter("ignore")
+        initdb()

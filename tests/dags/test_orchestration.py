@@ -1,0 +1,143 @@
+"""When a task is tried again, what a failure says, and which session a run is about."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.utils.types import DagRunType
+from orchestration.assets import BARS, announce_bars, live_sessions
+from orchestration.defaults import RETRY_POLICY
+from orchestration.notifications import report_failure
+from orchestration.sessions import session_of, skip_in_backfill
+from session_timetable import SessionTimetable
+
+from alpaca_strategy import errors
+
+
+def context(run_type=DagRunType.SCHEDULED, opens_at="2026-11-20T14:30", run_after=None, **params):
+    def utc(text):
+        return text and datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+    return {
+        "dag_run": SimpleNamespace(
+            run_type=run_type, data_interval_start=utc(opens_at), run_after=utc(run_after)
+        ),
+        "dag": SimpleNamespace(timetable=SessionTimetable("close", 255)),
+        "params": params,
+        "outlet_events": {BARS: SimpleNamespace(extra={})},
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (errors.SettingsError, RetryAction.FAIL),
+        (errors.NotASessionError, RetryAction.FAIL),
+        (errors.UnknownSymbolError, RetryAction.FAIL),
+        (errors.CredentialsError, RetryAction.FAIL),
+        (errors.EntitlementError, RetryAction.FAIL),
+        (errors.QualityError, RetryAction.FAIL),
+        (errors.RateLimitedError, RetryAction.RETRY),
+        (errors.VenueUnavailableError, RetryAction.RETRY),
+        (errors.ServiceUnavailableError, RetryAction.RETRY),
+        (errors.BusyError, RetryAction.RETRY),
+        (errors.DiskSpaceError, RetryAction.DEFAULT),
+        (RuntimeError, RetryAction.DEFAULT),
+    ],
+)
+def test_the_cause_decides_whether_another_attempt_makes_sense(error, action):
+    assert RETRY_POLICY.evaluate(error("…"), try_number=1, max_tries=4).action is action
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "advice"),
+    [
+        (
+            errors.CredentialsError("The venue\nrefuses the keys."),
+            "CredentialsError",
+            "reason says",
+        ),
+        (ZeroDivisionError(), "ZeroDivisionError", "a defect"),
+    ],
+)
+def test_a_failure_is_logged_with_its_reason_and_what_to_do(error, kind, advice):
+    task = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=3, try_number=5)
+    with structlog.testing.capture_logs() as logs:
+        report_failure({"ti": task, "exception": error})
+    (entry,) = logs
+    assert entry["event"] == "task_failed"
+    assert (entry["task_id"], entry["map_index"], entry["attempt"]) == ("t", 3, 5)
+    assert entry["kind"] == kind
+    assert entry["reason"] in {"The venue refuses the keys.", "no message"}
+    assert advice in entry["advice"]
+
+
+def test_a_run_is_about_the_session_that_opens_with_its_interval():
+    assert session_of(context()) == "2026-11-20"
+
+
+def test_a_persons_choice_comes_first():
+    assert session_of(context(DagRunType.MANUAL, session="2013-10-07")) == "2013-10-07"
+
+
+@pytest.mark.parametrize(
+    ("run_after", "session"),
+    [
+        ("2026-11-23T01:30", "2026-11-20"),  # Sunday evening in New York, already Monday in UTC
+        ("2026-11-23T20:59", "2026-11-20"),  # a minute before the close
+        ("2026-11-23T21:00", "2026-11-23"),
+        ("2026-11-27T18:00", "2026-11-27"),  # a half-day is over at 13:00
+    ],
+)
+def test_a_run_without_a_logical_date_is_about_the_latest_session_that_is_over(run_after, session):
+    by_hand = context(DagRunType.MANUAL, opens_at=None, run_after=run_after)
+    assert session_of(by_hand) == session
+
+
+def test_a_backfill_of_one_session_over_and_over_is_refused():
+    with pytest.raises(AirflowFailException, match="2026-11-02 in every run; leave the session"):
+        session_of(context(DagRunType.BACKFILL_JOB, session="2026-11-02"))
+
+
+@pytest.mark.parametrize(
+    ("run_type", "backfill"),
+    [(DagRunType.SCHEDULED, False), (DagRunType.MANUAL, False), (DagRunType.BACKFILL_JOB, True),
+     ("backfill", True)],
+)  # fmt: skip
+def test_a_change_is_announced_with_session_revision_and_whether_it_is_a_backfill(
+    run_type, backfill
+):
+    run = context(run_type)
+    published = {"session": "2026-11-20", "changed": True, "revision": 2, "symbols": 30}
+    assert announce_bars(run, published) == published
+    assert run["outlet_events"][BARS].extra == {
+        "session": "2026-11-20", "revision": 2, "backfill": backfill,
+    }  # fmt: skip
+
+
+def test_publishing_the_same_again_announces_nothing():
+    published = {"session": "2026-11-20", "changed": False, "revision": 1, "symbols": 30}
+    with pytest.raises(AirflowSkipException, match="revision 1 with the same content"):
+        announce_bars(context(), published)
+
+
+def test_consumers_do_not_see_backfills():
+    def event(session, *, backfill):
+        return SimpleNamespace(extra={"session": session, "backfill": backfill})
+
+    old = [event(f"2020-01-{day:02}", backfill=True) for day in range(2, 30)]
+    live = [event("2026-11-20", backfill=False), event("2026-11-19", backfill=False)]
+    assert live_sessions([*old, *live, live[0]]) == ["2026-11-19", "2026-11-20"]
+    assert live_sessions(old) == []
+    assert live_sessions([SimpleNamespace(extra=None)]) == []  # made by hand in the UI
+
+
+def test_a_backfill_leaves_out_what_it_does_anyway():
+    skip_in_backfill(context(), "…")
+    with pytest.raises(AirflowSkipException, match="already"):
+        skip_in_backfill(context(DagRunType.BACKFILL_JOB), "fetched already")
