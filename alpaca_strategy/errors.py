@@ -20,7 +20,8 @@ AlpacaStrategyError
     ├── QualityError          a critical expectation failed for the whole session
     ├── NotPublishedError     a session that was asked for has not been published
     ├── BusyError             another run is working on the same session
-    └── DamagedFileError      a stored file cannot be read
+    ├── DamagedFileError      a stored file cannot be read
+    └── LateTradeError        a trade is older than the last one of its symbol
 
 A message is one sentence with the value and the limit, then what to do. The command line prints
 the message alone; a traceback means a defect of ours.
@@ -121,3 +122,7 @@ class BusyError(DataError):
 
 class DamagedFileError(DataError):
     """A stored file cannot be read."""
+
+
+class LateTradeError(DataError):
+    """A trade is older than the last one of its symbol; the session must be rebuilt."""

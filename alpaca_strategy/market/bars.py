@@ -39,7 +39,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alpaca_strategy.domain.market import Session
-from alpaca_strategy.errors import DataError, SettingsError
+from alpaca_strategy.errors import LateTradeError, SettingsError
 from alpaca_strategy.market import kernel
 from alpaca_strategy.market.conditions import ConditionTable
 from alpaca_strategy.market.schema import BAR_COLUMNS, BAR_SCHEMA, COUNT_COLUMNS
@@ -73,10 +73,6 @@ def build_session_bars(
         builder = BarBuilder(session, symbols, table)
         builder.push(tape.take(pc.sort_indices(tape, [("ts_ns", "ascending")])))  # stable
     return builder.close()
-
-
-class LateTradeError(DataError):
-    """A trade is older than the last one of its symbol; rebuild the session from the tape."""
 
 
 class BarBuilder:

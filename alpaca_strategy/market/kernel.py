@@ -31,6 +31,8 @@ MINUTE_NS: Final = 60_000_000_000
 _FOREVER: Final = 2**63 - 1
 _REGULAR_SHIFT: Final = REGULAR.bit_length() - 1
 _ODD_LOT_SHIFT: Final = ODD_LOT.bit_length() - 1
+_TICK_SHIFT: Final = TICK.bit_length() - 1
+_HIGH_LOW_SHIFT: Final = HIGH_LOW.bit_length() - 1
 
 # Floating state of a symbol. All but the last belong to the open minute.
 (
@@ -129,13 +131,13 @@ def first_late(ts: Any, run_starts: Any, run_rows: Any, newest: Any) -> int:
         low, high = run_starts[r], run_starts[r + 1]
         if ts[low] < after[row]:
             return int(low)
-        late = False
-        for i in range(low + 1, high):
-            late |= ts[i] < ts[i - 1]
-        if late:
-            for i in range(low + 1, high):
-                if ts[i] < ts[i - 1]:
-                    return int(i)
+        later, earlier = ts[low + 1 : high], ts[low : high - 1]
+        late = 0
+        for i in range(len(later)):  # without a way out, so that it becomes vector instructions
+            late |= int(later[i] < earlier[i])
+        for i in range(len(later) if late else 0):
+            if later[i] < earlier[i]:
+                return int(low + 1 + i)
         after[row] = ts[high - 1]
     newest[:] = after
     return -1
@@ -181,7 +183,6 @@ def feed(
         seen: Shape (rows, minutes): whether the minute has a bar; changed in place.
     """
     minutes = out.shape[2]
-    closes = opens + minutes * MINUTE_NS
     for r in range(len(run_rows)):
         row = run_rows[r]
         if row < 0:
@@ -189,27 +190,24 @@ def feed(
         f, k = floats[row], integers[row]
         i, end = run_starts[r], run_starts[r + 1]
         while i < end:
-            at = ts[i]
-            if at >= closes:
+            minute = (ts[i] - opens) // MINUTE_NS
+            stop, until = end, opens + (minute + 1) * MINUTE_NS
+            if minute < 0:
+                i += 1
+                continue
+            if minute >= minutes:
                 # only a closing auction is booked after the close, into the last minute
-                last = minutes - 1
-                if bits[codes[i]] & CLOSING and primary[row] and k[_CLOSING_SEEN] == 0:
-                    if k[_MINUTE] != last:
-                        _end_minute(f, k, row, joins_previous, out, seen)
-                        _start_minute(f, k, last)
-                    _take(ts, price, size, codes, bits, exchange_offsets, exchange, primary[row],
-                          i, i + 1, _FOREVER, f, k)  # fmt: skip
-                i += 1
-                continue
-            if at < opens:
-                i += 1
-                continue
-            minute = (at - opens) // MINUTE_NS
+                if not (bits[codes[i]] & CLOSING and primary[row] and k[_CLOSING_SEEN] == 0):
+                    i += 1
+                    continue
+                minute, stop, until = minutes - 1, i + 1, _FOREVER
             if minute != k[_MINUTE]:
                 _end_minute(f, k, row, joins_previous, out, seen)
                 _start_minute(f, k, minute)
-            i = _take(ts, price, size, codes, bits, exchange_offsets, exchange, primary[row],
-                      i, end, opens + (minute + 1) * MINUTE_NS, f, k)  # fmt: skip
+            i = _take(
+                ts, price, size, codes, bits, exchange_offsets, exchange, primary[row],
+                i, stop, until, f, k,
+            )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)
@@ -222,14 +220,16 @@ def finish(joins_previous: bool, floats: Any, integers: Any, out: Any, seen: Any
 
 @numba.njit(cache=True, nogil=True)
 def _start_minute(f: Any, k: Any, minute: int) -> None:
-    f[:_LAST_PRICE] = 0.0
-    k[:_SIGN] = 0
+    for j in range(_LAST_PRICE):
+        f[j] = 0.0
+    for j in range(_SIGN):
+        k[j] = 0
     k[_MINUTE] = minute
     k[_BEFORE_TS] = k[_LAST_TS]
 
 
 @numba.njit(cache=True, nogil=True)
-def _take(  # noqa: C901, PLR0912, PLR0915 - the hot loop: locals live in registers
+def _take(  # noqa: PLR0915 - the hot loop: locals live in registers
     ts: Any, price: Any, size: Any, codes: Any, bits: Any, exchange_offsets: Any, exchange: Any,
     primary: int, i: int, end: int, until: int, f: Any, k: Any,
 ) -> int:  # fmt: skip
@@ -243,10 +243,11 @@ def _take(  # noqa: C901, PLR0912, PLR0915 - the hot loop: locals live in regist
     from_100, from_500, from_2000 = k[_FROM_100], k[_FROM_500], k[_FROM_2000]
     buy_volume, sell_volume, buys, sells = k[_BUY_VOLUME], k[_SELL_VOLUME], k[_BUYS], k[_SELLS]
     size_0, size_max, first_ts = k[_SIZE_0], k[_SIZE_MAX], k[_FIRST_TS]
-    sign, last_ts = k[_SIGN], k[_LAST_TS]
+    sign, last_ts, close_is_set = k[_SIGN], k[_LAST_TS], k[_CLOSE_IS_SET]
+    # Whether a trade prices or ticks is close to a coin toss on a tape full of odd lots, and a
+    # mispredicted branch costs more than all this arithmetic: hence the selections.
     while i < end and ts[i] < until:
-        b, p, q, at = bits[codes[i]], price[i], size[i], ts[i]
-        sets_open = sets_close = False
+        b, p, q, at = np.int64(bits[codes[i]]), price[i], size[i], ts[i]
         if b & (OPENING | CLOSING) and primary:
             letter = exchange_offsets[i]
             ours = exchange_offsets[i + 1] > letter and exchange[letter] == primary
@@ -255,7 +256,8 @@ def _take(  # noqa: C901, PLR0912, PLR0915 - the hot loop: locals live in regist
                 i += 1
                 continue
             k[seen] = 1
-            sets_open, sets_close = b & OPENING and k[_MINUTE] == 0, b & CLOSING
+            if b & OPENING and b & OPEN_CLOSE and k[_MINUTE] == 0:
+                opens = 0  # whatever was the open before
         i += 1
         if not b & VOLUME:
             continue
@@ -274,35 +276,36 @@ def _take(  # noqa: C901, PLR0912, PLR0915 - the hot loop: locals live in regist
         size_squares += e * e
         size_max = max(size_max, q)
         last_ts = at
-        if b & TICK:
-            if p > last_price:
-                sign = 1
-            elif p < last_price:
-                sign = -1
-            last_price = p
-            buys += sign > 0
-            sells += sign < 0
-            buy_volume += q if sign > 0 else 0
-            sell_volume += q if sign < 0 else 0
-        if b & HIGH_LOW:
-            if prices == 0:
-                high = low = price_0 = p
-            prices += 1
-            priced_volume += q
-            high, low = max(high, p), min(low, p)
-            d = p - price_0
-            price_sum += d
-            price_squares += d * d
-            price_size += d * q
-        if b & OPEN_CLOSE:
-            if opens == 0 or sets_open:
-                opened = p
-            opens += 1
-            if sets_close:
-                k[_CLOSE_IS_SET] = 1
-                close = p
-            elif not k[_CLOSE_IS_SET]:
-                close = p
+
+        ticks = (b >> _TICK_SHIFT) & 1
+        move = np.int64(p > last_price) - np.int64(p < last_price)
+        sign = move if ticks & move else sign
+        last_price = p if ticks else last_price
+        bought, sold = ticks & np.int64(sign > 0), ticks & np.int64(sign < 0)
+        buys += bought
+        sells += sold
+        buy_volume += q & -bought
+        sell_volume += q & -sold
+
+        prices_too = (b >> _HIGH_LOW_SHIFT) & 1
+        if prices == 0 and prices_too:
+            high = low = price_0 = p
+        x = p if prices_too else price_0  # at no distance from price_0 it changes nothing
+        high, low = max(high, x), min(low, x)
+        d = x - price_0
+        price_sum += d
+        price_squares += d * d
+        price_size += d * q
+        prices += prices_too
+        priced_volume += q & -prices_too
+
+        sets = b & OPEN_CLOSE
+        if opens == 0 and sets:
+            opened = p
+        opens += sets
+        close = p if sets & ~close_is_set else close
+        if b & CLOSING and primary:
+            close_is_set = 1
     f[_HIGH], f[_LOW], f[_CLOSE], f[_OPEN] = high, low, close, opened
     f[_PRICE_0], f[_PRICE_SUM], f[_PRICE_SQUARES] = price_0, price_sum, price_squares
     f[_PRICE_SIZE], f[_DOLLARS] = price_size, dollars
@@ -312,7 +315,7 @@ def _take(  # noqa: C901, PLR0912, PLR0915 - the hot loop: locals live in regist
     k[_FROM_100], k[_FROM_500], k[_FROM_2000] = from_100, from_500, from_2000
     k[_BUY_VOLUME], k[_SELL_VOLUME], k[_BUYS], k[_SELLS] = buy_volume, sell_volume, buys, sells
     k[_SIZE_0], k[_SIZE_MAX], k[_FIRST_TS] = size_0, size_max, first_ts
-    k[_SIGN], k[_LAST_TS] = sign, last_ts
+    k[_SIGN], k[_LAST_TS], k[_CLOSE_IS_SET] = sign, last_ts, close_is_set
     return i
 
 

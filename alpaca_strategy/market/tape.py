@@ -25,6 +25,7 @@ CodeArray = npt.NDArray[np.uint16]
 #: Codes start here; a trade with code 0 (superseded, canceled) updates nothing.
 EXCLUDED = 0
 _SUPERSEDED = pa.array(["canceled", "incorrect"])
+_BLOCK = 1024  # rows
 _SLOTS = 4096  # of the hash table; at most half may be taken
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _PRIME = np.uint64(0x100000001B3)
@@ -137,22 +138,36 @@ def _encode(conditions: pa.Array, tape: pa.Array) -> tuple[CodeArray, list[tuple
 
 
 @numba.njit(cache=True, nogil=True)
+def _repeats(offsets: Any, data: Any) -> bool:
+    """Tell whether every string equals the first; in two loops of vector instructions."""
+    first, end = offsets[0], offsets[-1]
+    length = offsets[1] - first
+    other = 0
+    for i in range(len(offsets) - 1):
+        other |= (offsets[i + 1] - offsets[i]) ^ length
+    if other:
+        return False
+    ahead, behind = data[first + length : end], data[first : end - length]
+    differing = np.uint8(0)
+    for i in range(len(ahead)):
+        differing |= ahead[i] ^ behind[i]
+    return bool(differing == 0)
+
+
+@numba.njit(cache=True, nogil=True)
 def _runs(offsets: Any, data: Any, starts: Any) -> int:
     """Write the first row of each run of equal strings, then the end; return how many runs."""
-    rows, runs = len(offsets) - 1, 0
-    before, length = 0, -1
-    for i in range(rows):
-        at, size = offsets[i], offsets[i + 1] - offsets[i]
-        same = size == length
-        if same:
-            for j in range(size):
-                if data[at + j] != data[before + j]:
-                    same = False
-                    break
-        if not same:
-            starts[runs] = i
-            runs += 1
-        before, length = at, size
+    rows, runs, i = len(offsets) - 1, 0, 0
+    while i < rows:
+        stop = min(i + _BLOCK, rows)
+        if i and _repeats(offsets[i - 1 : stop + 1], data):
+            i = stop
+            continue
+        for j in range(i, stop):
+            if j == 0 or not _same(offsets, data, j, j - 1):
+                starts[runs] = j
+                runs += 1
+        i = stop
     starts[runs] = rows
     return runs
 
@@ -174,18 +189,19 @@ def _codes(
 ) -> int:
     """Number the distinct (conditions, tape) pairs from 1; return how many, or -1 for too many.
 
-    Up to seven bytes are compared as one word, read with two aligned loads; longer strings by a
+    Up to six bytes are compared as one word, read with two aligned loads; longer strings by a
     hash, then byte by byte with the first row of that code.
     """
     keys = np.zeros(_SLOTS, np.uint64)
-    tapes = np.zeros(_SLOTS, np.uint8)
     numbers = np.zeros(_SLOTS, np.uint16)
-    found = 0
+    found, last_word = 0, len(words) - 1
+    at, tape_at = offsets[0], tape_offsets[0]
     for i in range(len(codes)):
-        at = np.int64(offsets[i])
-        size = np.int64(offsets[i + 1]) - at
+        size, tape_size = offsets[i + 1] - at, tape_offsets[i + 1] - tape_at
+        tape = np.uint64(tape_data[tape_at]) if tape_size > 0 else np.uint64(0)
         word = at >> 3
-        if size <= 7 and word + 1 < len(words):
+        short = size <= 6 and word < last_word
+        if short:
             shift = np.uint64((at & 7) << 3)
             key = words[word] >> shift
             # in two steps, because shifting by 64 is undefined when the word is aligned
@@ -194,30 +210,28 @@ def _codes(
         else:
             key = np.uint64(0)
             for j in range(size):
-                if size <= 7:
+                if size <= 6:
                     key |= np.uint64(data[at + j]) << np.uint64(j << 3)
                 else:
                     key = (key ^ np.uint64(data[at + j])) * _PRIME
-            key &= np.uint64(0x00FFFFFFFFFFFFFF)
-        key |= np.uint64(255 if size > 255 else size) << np.uint64(56)
-        tape = tape_data[tape_offsets[i]] if tape_offsets[i + 1] > tape_offsets[i] else np.uint8(0)
-        slot = ((key ^ np.uint64(tape)) * _MULTIPLIER) >> np.uint64(52)
-        while True:
-            number = numbers[slot]
-            if number == 0:
+            key &= np.uint64(0x0000FFFFFFFFFFFF)
+        key |= np.uint64(255 if size > 254 else size + 1) << np.uint64(56) | tape << np.uint64(48)
+        slot = (key * _MULTIPLIER) >> np.uint64(52)
+        # keys are never 0, which marks a free slot
+        while keys[slot] != key or not (short or _alike(offsets, data, i, firsts, numbers[slot])):
+            if keys[slot] == 0:
                 if found == len(firsts):
                     return -1
                 firsts[found] = i
                 found += 1
-                keys[slot], tapes[slot], numbers[slot] = key, tape, found
-                number = np.uint16(found)
-                break
-            if (
-                keys[slot] == key
-                and tapes[slot] == tape
-                and (size <= 7 or _same(offsets, data, i, firsts[number - 1]))
-            ):
+                keys[slot], numbers[slot] = key, found
                 break
             slot = (slot + np.uint64(1)) & np.uint64(_SLOTS - 1)
-        codes[i] = number
+        codes[i] = numbers[slot]
+        at, tape_at = offsets[i + 1], tape_offsets[i + 1]
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _alike(offsets: Any, data: Any, i: int, firsts: Any, number: int) -> bool:
+    return bool(_same(offsets, data, i, firsts[number - 1]))

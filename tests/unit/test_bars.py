@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alpaca_strategy.errors import DataError, SettingsError
-from alpaca_strategy.market.bars import BarBuilder, LateTradeError, build_session_bars
+from alpaca_strategy.errors import DataError, LateTradeError, SettingsError
+from alpaca_strategy.market.bars import BarBuilder, build_session_bars
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.market.conditions import (
     HIGH_LOW,
@@ -33,6 +33,9 @@ HALF_DAY = exchange_calendar().session(date(2026, 11, 27))
 OPEN = int(SESSION.opens_at.timestamp()) * 10**9
 ALPACA = load_condition_table("alpaca")
 VENDOR = load_condition_table("vendor-2013")
+
+# The first example compiles the kernel, and a busy machine draws examples slowly.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ trades_of_one = st.lists(
 
 
 @given(trades_of_one)
-@settings(deadline=None)
+@patient
 def test_every_column_equals_its_definition(trades: list[T]) -> None:
     trades = [replace(t, update=None if t.update == "corrected" else t.update) for t in trades]
     found = bars(trades)
@@ -198,7 +201,7 @@ many = st.lists(
 
 
 @given(many, st.data(), st.sampled_from([ALPACA, VENDOR]))
-@settings(deadline=None)
+@patient
 def test_any_chunks_give_the_same_bits_as_all_at_once(
     trades: list[T], data: st.DataObject, table: Any
 ) -> None:
@@ -228,7 +231,7 @@ def test_any_chunks_give_the_same_bits_as_all_at_once(
 
 
 @given(many, st.randoms(use_true_random=False))
-@settings(deadline=None)
+@patient
 def test_a_tape_in_any_order_is_read_by_time_then_as_it_stands(
     trades: list[T], random: Any
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alpaca_strategy.errors import CalendarRangeError, NotASessionError
@@ -116,6 +116,7 @@ def test_a_moment_is_not_a_day() -> None:
 
 
 @given(days)
+@settings(deadline=None)
 def test_neighbours_have_no_session_between_them(day: date) -> None:
     calendar = exchange_calendar()
     if day < calendar.last_day:
@@ -129,6 +130,7 @@ def test_neighbours_have_no_session_between_them(day: date) -> None:
 
 
 @given(days, st.integers(1, 400))
+@settings(deadline=None)
 def test_n_sessions_back_is_n_single_steps(day: date, n: int) -> None:
     calendar = exchange_calendar()
     known = calendar.sessions(calendar.first_day, day)

@@ -5,7 +5,7 @@ import json
 from importlib.resources import files
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alpaca_strategy.errors import SettingsError
@@ -100,6 +100,7 @@ codes = st.sampled_from([*"@ ABCDEFGHIKLMNOPQRTUVWXYZ45679?", "+suspicious"])
 
 
 @given(st.lists(codes, min_size=1, max_size=5), codes, st.sampled_from("ABCNO"))
+@settings(deadline=None)
 def test_one_more_condition_never_lets_a_trade_update_more(
     held: list[str], more: str, tape: str
 ) -> None:
@@ -112,6 +113,7 @@ def test_one_more_condition_never_lets_a_trade_update_more(
 
 
 @given(st.lists(codes, max_size=5).flatmap(lambda c: st.tuples(st.just(c), st.permutations(c))))
+@settings(deadline=None)
 def test_the_order_of_conditions_does_not_matter(pair: tuple[list[str], list[str]]) -> None:
     for name in condition_tables():
         table = load_condition_table(name)
