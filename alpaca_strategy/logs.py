@@ -28,7 +28,9 @@ def _mask_secrets(
 def configure_logging(settings: LoggingSettings) -> None:
     """Send structlog's events to standard error: lines for a terminal, JSON for a machine."""
     level = getattr(logging, settings.level.upper())
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(max(level, logging.WARNING))  # libraries set their own loggers lower
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in _HEADER_PRINTERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     for_people = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())

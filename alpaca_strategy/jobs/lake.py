@@ -22,7 +22,7 @@ def list_sessions(start: date | None, end: date) -> list[dict[str, Any]]:
             "trades": f"{row.trade_count:,}",
             "revision": row.revision,
             "quality": row.quality_severity.value if row.quality_severity else "all held",
-            "report": row.report_uri or "",
+            "report": home.objects.name_of(row.report_uri) if row.report_uri else "",
         }
         for row in home.catalog.sessions(start, end, home.settings.data.feed)
     ]
