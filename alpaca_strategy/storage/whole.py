@@ -29,10 +29,10 @@ def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = Tr
     Raises:
         DiskSpaceError: There is no room; nothing appears.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with writing(str(path.parent)):
+            path.parent.mkdir(parents=True, exist_ok=True)
             write(temporary)
             if durable:
                 sync(temporary)
@@ -42,10 +42,15 @@ def write_whole(path: Path, write: Callable[[Path], None], *, durable: bool = Tr
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk has a file."""
+    """Wait until the disk has a file.
+
+    Raises:
+        DiskSpaceError: It has no room for what was accepted before.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with writing(str(path.parent)):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
