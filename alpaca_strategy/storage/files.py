@@ -26,6 +26,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FULL_TEXTS = ("No space left", "os error 28", "os error 27", "os error 122", "File too large")
 #: Integers that mostly rise; differences take a fraction of the room.
 _RISING = frozenset({"ts_ns", "id", "minute"})
+#: The columns that readers prune by; statistics of the others cost a fifth of the writing.
 _STATISTICS = ("symbol", "ts_ns", "minute")
 
 
@@ -137,6 +138,7 @@ def _opened(
         compression_level=1,
         use_dictionary=[name for name in schema.names if name not in rising],
         column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
+        write_statistics=[name for name in schema.names if name in _STATISTICS],
         write_page_checksum=True,
     )
     try:

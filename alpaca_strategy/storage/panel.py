@@ -150,8 +150,14 @@ def published_rows(
     if missing:
         few = ", ".join(map(str, missing[:5])) + (" and more" if len(missing) > 5 else "")
         raise NotPublishedError(
-            _not_published(f"{len(missing)} sessions", few, missing[0], missing[-1])
+            _not_published(
+                f"{len(missing)} of {len(wanted or ())} sessions", few, missing[0], missing[-1]
+            )
         )
+    if not rows and (start is None or end is None):
+        since = f" from {start}" if start else f" up to {end}" if end else ""
+        msg = f"No {feed.value} session{since} is published; publish some: alpaca-strategy backfill"
+        raise NotPublishedError(msg)
     if not rows:
         what = f"{start} to {end}"
         raise NotPublishedError(_not_published("All sessions", what, start, end))

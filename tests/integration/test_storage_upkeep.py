@@ -179,7 +179,7 @@ def test_an_export_that_cannot_be_says_why_and_leaves_no_file(
         arguments = {"symbol": "AAA", "path": tmp_path / "x.csv"} | changes
         export_bars(lake=lake, catalog=catalog, feed=Feed.IEX, **arguments)  # type: ignore[arg-type]
 
-    with pytest.raises(NotPublishedError):
+    with pytest.raises(NotPublishedError, match="No iex session is published"):
         attempt()
     publish(lake, catalog, tape=make_tape(SYMBOLS), quarantined={"BBB": "spike"})
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
