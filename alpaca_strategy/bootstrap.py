@@ -53,7 +53,7 @@ class Services:
         pace = PostgresPace(
             self.catalog.engine,
             name=f"data:{settings.resolved_venue.value}",
-            per_minute=settings.data.requests_per_minute,
+            per_minute=(settings.simulator if simulated else settings.data).requests_per_minute,
         )
         return MarketData(
             key=pair[0],

@@ -117,6 +117,8 @@ class SimulatorSettings(_Section):
     seed: int = Field(7, ge=0)
     trades_per_symbol_session: int = Field(6000, ge=1, le=10_000_000)
     signal_ic: float = Field(0.06, ge=-0.5, le=0.5)
+    requests_per_minute: int = Field(10_000, ge=1)
+    replay: Path | None = None
 
 
 class Settings(BaseSettings):

@@ -82,7 +82,9 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
         float, typer.Option(min=0.001, max=1e5, help="Simulated seconds per second.")
     ] = 1.0,
     paused: Annotated[bool, typer.Option(help="Start with the clock standing still.")] = False,
-    requests_per_minute: Annotated[int, typer.Option(min=1, help="Rate limit per key.")] = 10_000,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Rate limit per key.")
+    ] = None,
     rate_window_s: Annotated[
         float, typer.Option(min=0.1, help="Length of the rate limit's window.")
     ] = 60.0,
@@ -112,14 +114,16 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
     options = Options(
         keys=_keys(),
         token=os.environ.get("SIMULATOR_TOKEN") or secrets.token_hex(16),
-        requests_per_minute=requests_per_minute,
+        requests_per_minute=requests_per_minute or settings.simulator.requests_per_minute,
         rate_window_s=rate_window_s,
         short_pages=short_pages,
         recent_sip=recent_sip,
     )
     wanted = settings.stack.simulator_port if port is None else port
     listener = server.listen(host, wanted, allow_any_host=allow_any_host)
-    venue = server.build_venue(options, parameters, settings.universe(), replay)
+    venue = server.build_venue(
+        options, parameters, settings.universe(), replay or settings.simulator.replay
+    )
     venue.clock.set(now_ns=None if now is None else parse_timestamp(now), rate=rate, paused=paused)
     server.serve(venue, listener)
 
