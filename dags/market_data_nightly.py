@@ -14,7 +14,7 @@ and set off no training. It cannot trade.
 **When it fails,** the log's last line says why and what to do. `check` fails when fewer than 90 %
 of the symbols are good: its button *Quality report* shows what was seen; nothing is published, and
 what was published before stays. A venue that is down, or another run busy with the same session, is
-tried again for half an hour. Wrong keys are not: correct `.env`, then clear the task.
+tried again for half an hour and more. Wrong keys are not: correct `.env`, then clear the task.
 
 **To run again,** clear the failed task, or trigger a run and give it a session. Every step may be
 repeated: what is fetched is skipped, equal content changes nothing (`publish` is skipped then), and

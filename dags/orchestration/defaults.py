@@ -46,7 +46,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "alpaca-strategy",
-    "retries": 4,
+    "retries": 5,  # after 1, 2, 4, 8 and 16 minutes: half an hour in all
     "retry_delay": timedelta(minutes=1),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=20),
