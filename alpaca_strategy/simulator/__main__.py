@@ -42,6 +42,14 @@ def _split(text: str) -> Split:
         raise SettingsError(msg) from error
 
 
+def _moment(text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_timestamp(text)
+    except ValueError as error:
+        msg = f"--now {text!r} is not a time; write it as 2026-10-01T13:30:00Z."
+        raise SettingsError(msg) from error
+
+
 @app.command()
 def main(  # noqa: PLR0917  # typer reads every option from the signature
     port: Annotated[
@@ -124,7 +132,7 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
     venue = server.build_venue(
         options, parameters, settings.universe(), replay or settings.simulator.replay
     )
-    venue.clock.set(now_ns=None if now is None else parse_timestamp(now), rate=rate, paused=paused)
+    venue.clock.set(now_ns=_moment(now), rate=rate, paused=paused)
     server.serve(venue, listener)
 
 
