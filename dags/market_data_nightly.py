@@ -26,7 +26,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param, TriggerRule, chain, dag, get_current_context, task, task_group
 from orchestration.assets import BARS, announce_bars
-from orchestration.defaults import DEFAULT_ARGS, VENUE_POOL
+from orchestration.defaults import DEFAULT_ARGS, VENUE_POOL, again_while_symbols_fail
 from orchestration.links import with_quality_report
 from orchestration.sessions import SESSION_PARAM, session_of, skip_in_backfill
 from session_timetable import SessionTimetable
@@ -46,9 +46,9 @@ def fetch(symbols: list[str]) -> dict:
     from alpaca_strategy.jobs import market_data
 
     context = get_current_context()
-    return market_data.fetch(
-        session_of(context), symbols, rewrite=bool(context["params"].get("rewrite"))
-    )
+    rewrite = bool(context["params"].get("rewrite"))
+    done = market_data.fetch(session_of(context), symbols, rewrite=rewrite)
+    return again_while_symbols_fail(context, done)
 
 
 @task

@@ -11,7 +11,7 @@ from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.utils.types import DagRunType
 from orchestration.assets import BARS, announce_bars, live_sessions
-from orchestration.defaults import RETRY_POLICY
+from orchestration.defaults import RETRY_POLICY, again_while_symbols_fail
 from orchestration.notifications import report_failure
 from orchestration.sessions import session_of, skip_in_backfill
 from session_timetable import SessionTimetable
@@ -141,3 +141,17 @@ def test_a_backfill_leaves_out_what_it_does_anyway():
     skip_in_backfill(context(), "…")
     with pytest.raises(AirflowSkipException, match="already"):
         skip_in_backfill(context(DagRunType.BACKFILL_JOB), "fetched already")
+
+
+@pytest.mark.parametrize(("attempt", "again"), [(1, True), (4, True), (5, False)])
+def test_symbols_that_failed_are_tried_again_until_the_last_attempt(
+    attempt: int, again: bool
+) -> None:
+    context = {"ti": SimpleNamespace(try_number=attempt, max_tries=4)}
+    done = {"failed": {"TSLA": "no usable answer"}}
+    if again:
+        with pytest.raises(errors.VenueUnavailableError, match="1 symbols were not fetched: TSLA"):
+            again_while_symbols_fail(context, done)
+    else:
+        assert again_while_symbols_fail(context, done) is done
+    assert again_while_symbols_fail(context, {"failed": {}}) == {"failed": {}}

@@ -81,6 +81,11 @@ def compared(folder: Path, table: str) -> pl.DataFrame:
         .with_columns(pl.lit(day).alias("date"))
         for day in DAYS
     )
+    return against_vendor(ours, folder)
+
+
+def against_vendor(ours: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Join our observed bars with the vendor's, and say how far apart they are."""
     both = ours.join(
         vendor_bars(folder), on=["date", "symbol", "minute"], how="full", coalesce=True
     )
