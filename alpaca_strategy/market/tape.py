@@ -71,13 +71,13 @@ def read_batch(batch: pa.RecordBatch) -> Trades:
         DataError: A time, price or size is missing, or the batch has too many different
             combinations of conditions to be a tape.
     """
-    symbols, symbol_text = batch["symbol"], _strings(batch["symbol"])
+    symbols = _plain(batch["symbol"])
+    symbol_text = _strings(symbols)
     starts = np.empty(len(batch) + 1, np.int64)
     starts = starts[: _runs(symbol_text.offsets, symbol_text.data, starts) + 1]
-    codes, conditions = _encode(batch["conditions"], batch["tape"])
-    update = batch["update"]
-    if update.null_count != len(update):
-        superseded = pc.fill_null(pc.is_in(update, _SUPERSEDED.cast(update.type)), False)  # noqa: FBT003
+    codes, conditions = _encode(_plain(batch["conditions"]), _plain(batch["tape"]))
+    if batch["update"].null_count != len(batch):
+        superseded = pc.is_in(batch["update"].cast(pa.string()), _SUPERSEDED)
         codes[superseded.to_numpy(zero_copy_only=False)] = EXCLUDED
     return Trades(
         ts_ns=_numbers(batch, "ts_ns"),
@@ -87,7 +87,7 @@ def read_batch(batch: pa.RecordBatch) -> Trades:
         conditions=conditions,
         run_starts=starts,
         run_symbols=symbols.take(pa.array(starts[:-1])).to_pylist(),
-        exchange=_strings(batch["exchange"]),
+        exchange=_strings(_plain(batch["exchange"])),
     )
 
 
@@ -103,11 +103,14 @@ def _numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[Any]:
     return array
 
 
-def _strings(column: pa.Array) -> Strings:
-    if column.null_count:
-        column = pc.fill_null(column, "")
+def _plain(column: pa.Array) -> pa.Array:
+    """Return a text column as offsets and bytes, without nulls."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         column = column.cast(pa.string())
+    return pc.fill_null(column, "") if column.null_count else column
+
+
+def _strings(column: pa.Array) -> Strings:
     width = np.int64 if pa.types.is_large_string(column.type) else np.int32
     _, offsets, data = column.buffers()
     if offsets is None or len(column) == 0:
@@ -133,8 +136,8 @@ def _encode(conditions: pa.Array, tape: pa.Array) -> tuple[CodeArray, list[tuple
         )
         raise DataError(msg)
     rows = pa.array(first_rows[:found])
-    pairs = (pc.fill_null(column.take(rows).cast(pa.string()), "") for column in (conditions, tape))
-    return codes, [(c, t[:1]) for c, t in zip(*(p.to_pylist() for p in pairs), strict=True)]
+    pairs = (column.take(rows).to_pylist() for column in (conditions, tape))
+    return codes, [(c, t[:1]) for c, t in zip(*pairs, strict=True)]
 
 
 @numba.njit(cache=True, nogil=True)

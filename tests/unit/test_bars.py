@@ -259,13 +259,17 @@ def test_a_tape_in_any_order_is_read_by_time_then_as_it_stands(
         lambda t: pa.concat_tables([t.slice(0, 3), t.slice(3, 1), t.slice(4)]),
         lambda t: pa.concat_tables([t, t]).slice(len(t)),
         lambda t: pl.from_arrow(t).to_arrow(),
+        lambda t: t.cast(pa.schema(
+            [pa.field(f.name, pa.string_view() if f.type == pa.string() else f.type)
+             for f in TRADE_SCHEMA])),
     ],
-    ids=["large strings", "dictionaries", "chunks", "a slice", "through Polars"],
+    ids=["large strings", "dictionaries", "chunks", "a slice", "through Polars", "views"],
 )  # fmt: skip
 def test_the_arrow_layout_of_the_tape_does_not_matter(change: Any) -> None:
     kinds = ["@", "@,I", "@,F,T,I,X", "", "@,F,T,I,L", "@,4"]
     trades = [T(minutes(n / 7), 100 + n % 5, 50 * n + 1, kinds[n % 6]) for n in range(60)]
     trades += [replace(t, symbol="BAC", tape="A") for t in trades]
+    trades[7] = replace(trades[7], update="canceled")
     tape = tape_of(trades)
     wanted = build_session_bars(tape, SESSION, ("BAC", "AIG"), ALPACA)
     assert bits_of(build_session_bars(change(tape), SESSION, ("BAC", "AIG"), ALPACA)) == bits_of(
