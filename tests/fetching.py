@@ -24,8 +24,8 @@ TRADES = 600  # of a symbol and session, in the markets of these tests
 PAGE = 250
 #: Nothing here waits for long: failures are the point.
 QUICK = Limits(
-    connect_s=2, read_s=1, deadline_s=2, backoff_s=0.01, backoff_max_s=0.05, patience_s=3,
-    rate_limit_patience_s=5,
+    connect_s=2, read_s=0.7, deadline_s=1.5, backoff_s=0.01, backoff_max_s=0.2, patience_s=2,
+    rate_limit_patience_s=1.5,
 )  # fmt: skip
 
 

@@ -263,7 +263,7 @@ def test_the_trading_host_tells_clock_calendar_and_assets(market: RunningSimulat
 def test_five_million_trades_of_a_symbol_are_fetched_in_bounded_memory(
     root: Path, record_property: pytest.RecordProperty
 ) -> None:
-    with running_simulator(trades=5_000_000) as market:
+    with running_simulator(trades=6_000_000) as market:
         script = f"""
             import resource, sys
             sys.path.insert(0, {str(Path(__file__).parents[1])!r})
@@ -282,5 +282,5 @@ def test_five_million_trades_of_a_symbol_are_fetched_in_bounded_memory(
     trades, mebibytes = (int(word) for word in done.stdout.split()[-2:])
     record_property("trades", trades)
     record_property("peak_mib", mebibytes)
-    assert trades > 4_500_000
+    assert trades > 5_000_000
     assert mebibytes < 500
