@@ -81,7 +81,21 @@ FLOAT_STATE: Final = 12
 ) = range(25)
 INT_STATE: Final = 25
 
-_COL = {name: i for i, name in enumerate(BAR_COLUMNS)}
+# Numba keeps compiled code until this file changes, with the values that other files' constants
+# had then. So what is compiled in is repeated here, and must be changed here too.
+_COLUMNS: Final = (
+    "open", "high", "low", "close", "vwap", "volume", "trade_count", "price_mean", "price_std",
+    "dollar_volume", "regular_count", "odd_lot_count", "tiny_count", "small_count", "mid_count",
+    "large_count", "buy_volume", "sell_volume", "buy_count", "sell_count", "size_std", "size_max",
+    "intertrade_ms_mean",
+)  # fmt: skip
+_BITS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+_IN_FORCE = (OPEN_CLOSE, HIGH_LOW, VOLUME, TICK, REGULAR, ODD_LOT, OPENING, CLOSING)
+if _COLUMNS != BAR_COLUMNS or _BITS != _IN_FORCE:
+    msg = "The columns or bits of market/kernel.py differ from schema.py or conditions; align them."
+    raise RuntimeError(msg)
+
+_COL = {name: i for i, name in enumerate(_COLUMNS)}
 _C_OPEN, _C_HIGH, _C_LOW, _C_CLOSE = (_COL[n] for n in ("open", "high", "low", "close"))
 _C_VWAP, _C_MEAN, _C_STD = (_COL[n] for n in ("vwap", "price_mean", "price_std"))
 _C_VOLUME, _C_COUNT, _C_DOLLARS = (_COL[n] for n in ("volume", "trade_count", "dollar_volume"))
