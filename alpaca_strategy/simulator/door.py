@@ -129,6 +129,7 @@ def truth(venue: Venue, body: dict[str, Any]) -> object:
         calibration = market.calibration(390)
         report["signal"] = {
             "oracle_ic": parameters.signal_ic,
+            "tick_rule_ic": parameters.signal_ic * signal.VISIBILITY,
             "from": parameters.signal_from.isoformat(),
             "until": parameters.signal_until.isoformat(),
             "horizon_minutes": signal.HORIZON,

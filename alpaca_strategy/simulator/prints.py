@@ -21,6 +21,7 @@ from alpaca_strategy.simulator.tape import (
 
 SECOND = 1_000_000_000
 LATE = 2e-3  # share of trades that are reported late
+CORRECTED_AFTER_IDS = 4 * 60_000_000 + 2  # a minute later, by a number of its own
 CANCELS, CORRECTIONS = 2e-5, 1e-5
 EXTENDED = 0.02  # trades before the open and after the close, of the regular ones
 ODD_LOTS, SWEEPS, RARE = 0.55, 0.35, 1.5e-3
@@ -41,13 +42,30 @@ _AWAY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """Regular trades before their marks: arrival (ns UTC), price, part and tape."""
+class Prints:
+    """Trades before they are reported: arrival in ns UTC, and the marks they carry."""
 
     arrival: Ints
     price: Floats
-    part: str
-    tape: str
+    size: Ints
+    condition: Codes
+
+    def then(self, later: Prints) -> Prints:
+        """Return these trades and later ones."""
+        return Prints(
+            np.concatenate([self.arrival, later.arrival]),
+            np.concatenate([self.price, later.price]),
+            np.concatenate([self.size, later.size]),
+            np.concatenate([self.condition, later.condition]),
+        )
+
+
+def _in_order(prints: Prints) -> Prints:
+    """Return prints by arrival: the opening auction may come after the first trades."""
+    order = np.argsort(prints.arrival, kind="stable")
+    return Prints(
+        prints.arrival[order], prints.price[order], prints.size[order], prints.condition[order]
+    )
 
 
 def _build_table(regular: str) -> tuple[tuple[str, ...], ...]:
@@ -79,32 +97,11 @@ def _tables() -> tuple[Bytes, Ints, Ints]:
     return venues, np.clip(odd, 1, 99), round_lots
 
 
-def finish(draw: np.random.Generator, body: Body, session: Day, ends: tuple[float, float]) -> Tape:
-    """Give prints their marks, add auctions and extended hours, make a few mistakes."""
-    count = len(body.arrival)
-    size, condition = _marks(draw, count)
-    price = body.price
+def body(draw: np.random.Generator, arrival: Ints, price: Floats) -> Prints:
+    """Give regular-hours trades their sizes and conditions."""
+    size, condition = _marks(draw, len(arrival))
     _rare(draw, price, condition)
-    before, after, edge_price, edge_condition, edge_size = _edges(draw, body, session, ends, count)
-    edge = len(before)
-    arrival = np.concatenate([before, body.arrival, after])
-    price = np.concatenate([edge_price[:edge], price, edge_price[edge:]])
-    condition = np.concatenate([edge_condition[:edge], condition, edge_condition[edge:]])
-    size = np.concatenate([edge_size[:edge], size, edge_size[edge:]])
-    if body.part == "iex":
-        exchange = np.full(len(arrival), ord("V"), np.uint8)
-    else:
-        exchange = _tables()[0][draw.integers(0, 65_536, len(arrival), np.uint16)]
-    return _report(
-        draw,
-        body,
-        session,
-        arrival=arrival,
-        price=price,
-        size=size,
-        exchange=exchange,
-        condition=condition,
-    )
+    return Prints(arrival, price, size, condition)
 
 
 def _marks(draw: np.random.Generator, count: int) -> tuple[Ints, Codes]:
@@ -129,86 +126,89 @@ def _rare(draw: np.random.Generator, price: Floats, condition: Codes) -> None:
     price[where] = np.round(price[where] * (1 + 1e-3 * draw.standard_normal(count)), 4)
 
 
-def _edges(
-    draw: np.random.Generator, body: Body, session: Day, ends: tuple[float, float], count: int
-) -> tuple[Ints, Ints, Floats, Codes, Ints]:
-    """Return the prints outside the session: extended hours, and the two auctions."""
-    extended = int(draw.binomial(count, EXTENDED / 2)), int(draw.binomial(count, EXTENDED / 2))
-    early = draw.integers(session.open_ns - 5400 * SECOND, session.open_ns, extended[0])
-    late = draw.integers(
-        session.close_ns + 2 * SECOND, session.close_ns + 3600 * SECOND, extended[1]
-    )
-    first, last = ends
-    noise = np.exp(4e-4 * draw.standard_normal(sum(extended)))
-    middle = np.repeat(ends, extended) * noise
-    size, condition = _marks(draw, len(middle))
-    condition += np.int16(4)
-    opening, closing = round(first, 2), round(last, 2)
-    auction = draw.integers(5, 60, 2) * 100
-    marks = [_PLACE[m] for m in ("O", "Q", "6", "M", "9")]
+def edges(
+    draw: np.random.Generator, session: Day, ends: tuple[float, float], count: int
+) -> tuple[Prints, Prints]:
+    """Return what prints before and after the session: extended hours and the auctions.
+
+    Args:
+        draw: Random numbers of this purpose.
+        session: The day.
+        ends: The efficient price at the open and at the close.
+        count: Trades in regular hours.
+    """
+    opening, closing = round(ends[0], 2), round(ends[1], 2)
     open_at = session.open_ns + int(draw.integers(1, SECOND // 2))
     close_at = session.close_ns + int(draw.integers(SECOND // 10, SECOND))
-    before = np.concatenate([np.sort(early), [open_at, open_at + 2000]])
-    after = np.concatenate([[close_at, close_at + 2000], np.sort(late), [close_at + 4000 * SECOND]])
-    price = np.concatenate(
-        [
-            np.round(middle[: extended[0]], 2),
-            [opening, opening, closing, closing],
-            np.round(middle[extended[0] :], 2),
-            [closing],
-        ]
-    )
-    codes = np.concatenate(
-        [condition[: extended[0]], marks[:4], condition[extended[0] :], marks[4:]]
-    ).astype(np.int16)
-    sizes = np.concatenate(
-        [size[: extended[0]], np.repeat(auction, 2), size[extended[0] :], auction[1:]]
-    )
-    if draw.random() > 0.02 or body.part != "iex":  # a corrected close is rare
-        after, price, codes, sizes = after[:-1], price[:-1], codes[:-1], sizes[:-1]
-    return before, after, price, codes, sizes
+    early = (session.open_ns - 5400 * SECOND, session.open_ns)
+    late = (session.close_ns + 2 * SECOND, session.close_ns + 3600 * SECOND)
+    before = _extended(draw, early, ends[0], count).then(_auction(draw, open_at, opening, "OQ"))
+    after = _auction(draw, close_at, closing, "6M").then(_extended(draw, late, ends[1], count))
+    if draw.random() < 0.02:  # now and then the consolidated close is corrected
+        after = after.then(_auction(draw, close_at + 4000 * SECOND, closing, "9"))
+    return before, after
 
 
-def _report(
-    draw: np.random.Generator,
-    body: Body,
-    session: Day,
-    *,
-    arrival: Ints,
-    price: Floats,
-    size: Ints,
-    exchange: Bytes,
-    condition: Codes,
+def _extended(
+    draw: np.random.Generator, hours: tuple[int, int], price: float, count: int
+) -> Prints:
+    """Return trades outside the session, marked T."""
+    found = int(draw.binomial(count, EXTENDED / 2))
+    arrival = np.sort(draw.integers(*hours, found))
+    size, condition = _marks(draw, found)
+    prices = np.round(price * np.exp(4e-4 * draw.standard_normal(found)), 2)
+    return Prints(arrival, prices, size, condition + np.int16(4))
+
+
+def _auction(draw: np.random.Generator, at: int, price: float, marks: str) -> Prints:
+    """Return an auction's prints, such as the cross and the official price of the same size."""
+    count = len(marks)
+    return Prints(
+        at + 2000 * np.arange(count),
+        np.full(count, price),
+        np.full(count, 100 * draw.integers(5, 60)),
+        np.array([_PLACE[mark] for mark in marks], np.int16),
+    )
+
+
+def report(
+    draw: np.random.Generator, prints: Prints, part: str, tape: str, hours: tuple[int, int]
 ) -> Tape:
-    """Number the prints by arrival, delay some, cancel and correct a few, sort by time."""
-    order = np.argsort(arrival, kind="stable")
-    arrival = arrival[order]
-    # One print a microsecond: an id is twice the microsecond of the day, odd away from IEX.
-    micro = (arrival - (session.open_ns - 34_200 * SECOND)) // 1000
-    rank = np.arange(len(micro))
-    micro = np.maximum.accumulate(micro - rank) + rank
-    trade_id = micro * 2 + (body.part != "iex")
-    ts = _sweep_times(arrival)
-    late = draw.integers(0, len(ts), int(draw.binomial(len(ts), LATE)))
-    late = late[(ts[late] > session.open_ns + 11 * SECOND) & (ts[late] < session.close_ns)]
-    ts[late] -= draw.integers(0, 10 * SECOND, len(late))
-    update = np.zeros(len(ts), np.uint8)
-    update[draw.integers(0, len(ts), int(draw.binomial(len(ts), CANCELS)))] = CANCELED
-    tape = Tape(
-        ts,
-        price[order],
-        size[order],
-        exchange[order],
-        condition[order],
-        trade_id,
-        update,
-        body.tape,
-        TABLES[body.tape],
+    """Number prints by arrival, delay some, cancel and correct a few, sort by time.
+
+    Args:
+        draw: Random numbers of this purpose.
+        prints: Trades, all but in order of arrival.
+        part: ``iex`` or ``away``.
+        tape: The symbol's plan.
+        hours: Reports are late within these limits only, ns UTC.
+    """
+    prints, count = _in_order(prints), len(prints.arrival)
+    # One print a microsecond. An id is four times the microsecond since 1970's midnight of the
+    # day in UTC, odd away from IEX; two more are left for a correction.
+    micro = prints.arrival // 1000 % 86_400_000_000
+    micro += (prints.arrival // (86_400 * SECOND) - prints.arrival[0] // (86_400 * SECOND)) * (
+        86_400_000_000
     )
-    wrong = draw.integers(0, len(ts), int(draw.binomial(len(ts), CORRECTIONS)))
-    for place in wrong:
-        tape = correct(tape, int(place), float(np.round(tape.price[place] * 1.002, 2)))
-    return tape.take(np.lexsort((tape.trade_id, tape.ts)))
+    rank = np.arange(count)
+    trade_id = (np.maximum.accumulate(micro - rank) + rank) * 4 + (part != "iex")
+    ts = _sweep_times(prints.arrival)
+    late = draw.integers(0, count, int(draw.binomial(count, LATE)))
+    late = late[(ts[late] > hours[0] + 11 * SECOND) & (ts[late] < hours[1])]
+    ts[late] -= draw.integers(0, 10 * SECOND, len(late))
+    update = np.zeros(count, np.uint8)
+    update[draw.integers(0, count, int(draw.binomial(count, CANCELS)))] = CANCELED
+    if part == "iex":
+        exchange = np.full(count, ord("V"), np.uint8)
+    else:
+        exchange = _tables()[0][draw.integers(0, 65_536, count, np.uint16)]
+    price, size, condition = prints.price, prints.size, prints.condition
+    made = Tape(
+        ts, price, size, exchange, condition, trade_id, update, tape, TABLES[tape]
+    )  # fmt: skip
+    for place in draw.integers(0, count, int(draw.binomial(count, CORRECTIONS))):
+        made = correct(made, int(place), float(np.round(made.price[place] * 1.002, 2)))
+    return made.take(np.lexsort((made.trade_id, made.ts)))
 
 
 def _sweep_times(arrival: Ints) -> Ints:
@@ -224,5 +224,5 @@ def correct(tape: Tape, place: int, price: float, size: int | None = None) -> Ta
     result.update[place], result.update[-1] = INCORRECT, CORRECTED
     result.price[-1] = price
     result.size[-1] = tape.size[place] if size is None else size
-    result.trade_id[-1] = int(tape.trade_id.max()) + 2 * 60_000_000
+    result.trade_id[-1] += CORRECTED_AFTER_IDS
     return result

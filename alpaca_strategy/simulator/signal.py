@@ -11,6 +11,10 @@ between z(m) and log(close(m + 10) / close(m)), closes being the last trades of 
 the day's return is fixed (a bridge), that names differ in volatility and share factors, and that
 a pressed last trade prints on its own side of the spread and comes back (bid-ask bounce).
 
+What can be seen of z: the balance of up-tick and down-tick volume, fading by a tenth each minute,
+correlates with z by about 0.69 (counts of trades: 0.72) at the default number of trades, and so
+foretells about that share of the oracle IC.
+
 **Break-even cost**: what a round trip may cost before the oracle's best tenth of the names,
 held for ten minutes, earns nothing: 1.755 (mean of a normal's top decile) · |IC| · the
 cross-sectional standard deviation of ten-minute returns.
@@ -41,6 +45,7 @@ STEP_S = 5  # grid of the efficient price
 STEPS = 60 // STEP_S
 TICK = 0.01
 TOP_DECILE_MEAN = 1.755
+VISIBILITY = 0.69  # correlation of the tick rule's fading balance with the pressure, measured
 
 
 @lru_cache(maxsize=8)

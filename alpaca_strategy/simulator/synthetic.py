@@ -11,18 +11,31 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
 from alpaca_strategy.simulator import calendar, prints, signal
 from alpaca_strategy.simulator.signal import STEP_S, STEPS, TICK
-from alpaca_strategy.simulator.tape import Floats, Ints, Tape, empty, merge
+from alpaca_strategy.simulator.tape import Floats, Ints, Tape, empty, join, merge
 from alpaca_strategy.simulator.world import OVERNIGHT_SHARE, World, rng
 
 OFFSPRING = 0.65  # children a trade brings about
 RUN = 0.3  # chance that a trade within a second of another copies its sign
 FLOOR = 5 / 6  # of the wanted number of trades; 6,000 never gives fewer than 5,000
+STRETCH_TRADES = 250_000  # on IEX; a session with more is made in several stretches
 _STEP_NS = STEP_S * 1_000_000_000
+_MINUTE_NS = 60 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some minutes of a session, from `first` up to `last`, with their share of its activity."""
+
+    first: int
+    last: int
+    share: float
+    minutes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +78,21 @@ class SyntheticMarket:
         session = calendar.session(day)
         if session is None or day not in self.world.positions:
             return empty(self.world.companies[symbol].tape)
-        on_iex = self._part(symbol, session, "iex")
-        return on_iex if feed == "iex" else merge(on_iex, self._part(symbol, session, "away"))
+        pieces = []
+        for stretch in self._stretches(session.minutes):
+            piece = self._part(symbol, session, "iex", stretch)
+            if feed != "iex":
+                piece = merge(piece, self._part(symbol, session, "away", stretch))
+            pieces.append(piece)
+        return join(pieces)
+
+    def _stretches(self, minutes: int) -> list[Stretch]:
+        """Cut a session with very many trades, so that making them takes bounded memory."""
+        count = 1 + int(self.world.parameters.trades * minutes / 390) // STRETCH_TRADES
+        done = _done(minutes)[::STEPS]
+        edges = np.searchsorted(done, np.linspace(0, 1, count + 1)[1:-1]).tolist()
+        cuts = sorted({0, *edges, minutes})
+        return [Stretch(a, b, float(done[b] - done[a]), minutes) for a, b in pairwise(cuts)]
 
     def log_path(self, symbol: str, session: calendar.Day) -> Floats:
         """Return what moves the log price from outside, unadjusted, every five seconds.
@@ -114,36 +140,49 @@ class SyntheticMarket:
         path -= _done(minutes) * path[-1]
         return path
 
-    def _part(self, symbol: str, session: calendar.Day, part: str) -> Tape:
-        """Generate the trades of one group of venues."""
-        world, company = self.world, self.world.companies[symbol]
-        draw = rng(world.parameters.seed, symbol, world.positions[session.date], part)
-        arrival = arrivals(draw, session.minutes, self._count(draw, session.minutes, part))
-        mean = self._mean_sign(symbol, session)
-        flow = self._flow(draw, symbol, session, arrival, mean)
+    def _rng(self, symbol: str, session: calendar.Day, *words: int | str) -> np.random.Generator:
+        return rng(self.world.parameters.seed, symbol, self.world.positions[session.date], *words)
+
+    def _part(self, symbol: str, session: calendar.Day, part: str, stretch: Stretch) -> Tape:
+        """Generate the trades of one group of venues in a stretch of the session."""
+        company = self.world.companies[symbol]
+        draw = self._rng(symbol, session, part, stretch.first)
+        flow = self._flow(draw, symbol, session, part, stretch)
         path, news = self.log_path(symbol, session), flow.walk
         if part == "away":  # the company's news are those that IEX trades tell
-            leading = self._leading_flow(symbol, session, mean)
-            news = np.concatenate([[0.0], leading.walk])[
-                np.searchsorted(leading.arrival, arrival, "right")
-            ]
-        price = _prices(path, news, arrival, flow.sign, company.half_spread)
-        body = prints.Body(arrival + session.open_ns, price, part, company.tape)
-        ends = float(np.exp(path[0])), float(np.exp(path[-1] + news[-1]))
-        return prints.finish(draw, body, session, ends)
+            first = self._rng(symbol, session, "iex", stretch.first)
+            leading = self._flow(first, symbol, session, "iex", stretch)
+            told = np.concatenate([[self._levels(symbol, session, stretch)[0]], leading.walk])
+            news = told[np.searchsorted(leading.arrival, flow.arrival, "right")]
+        price = _prices(path, news, flow.arrival, flow.sign, company.half_spread)
+        prints_ = prints.body(draw, flow.arrival + session.open_ns, price)
+        if stretch.first == 0 or stretch.last == session.minutes:
+            ends = float(np.exp(path[0])), float(np.exp(path[-1] + news[-1]))
+            count = self._count(symbol, session, part)
+            before, after = prints.edges(
+                self._rng(symbol, session, part, "edges"), session, ends, count
+            )
+            prints_ = before.then(prints_) if stretch.first == 0 else prints_
+            prints_ = prints_.then(after) if stretch.last == session.minutes else prints_
+        hours = (session.open_ns + stretch.first * _MINUTE_NS, session.close_ns)
+        return prints.report(draw, prints_, part, company.tape, hours)
 
-    def _leading_flow(self, symbol: str, session: calendar.Day, mean: Floats) -> Flow:
-        """Return the order flow on IEX, exactly as its own part draws it."""
-        draw = rng(self.world.parameters.seed, symbol, self.world.positions[session.date], "iex")
-        arrival = arrivals(draw, session.minutes, self._count(draw, session.minutes, "iex"))
-        return self._flow(draw, symbol, session, arrival, mean)
-
-    def _count(self, draw: np.random.Generator, minutes: int, part: str) -> int:
-        wanted = self.world.parameters.trades * minutes / 390
+    def _count(self, symbol: str, session: calendar.Day, part: str) -> int:
+        """Return how many trades the regular hours have."""
+        wanted = self.world.parameters.trades * session.minutes / 390
         if part == "away":
             wanted *= 1 / self.world.parameters.iex_share - 1
-        busy = float(np.exp(0.12 * draw.standard_normal()))
+        busy = float(np.exp(0.12 * self._rng(symbol, session, part, "count").standard_normal()))
         return max(int(np.ceil(wanted * max(busy, FLOOR))), 1)
+
+    def _levels(self, symbol: str, session: calendar.Day, stretch: Stretch) -> tuple[float, float]:
+        """Return the log return of the company's news at both ends of a stretch."""
+        source, _, vol = self.world.factors(self.world.companies[symbol])[-1]
+        position = self.world.positions[session.date]
+        if stretch.last - stretch.first == session.minutes:
+            return 0.0, float(self.world.returns(source, vol)[1][position])
+        path = self._bridge(source, vol, position, session.minutes)
+        return float(path[stretch.first * STEPS]), float(path[stretch.last * STEPS])
 
     def _mean_sign(self, symbol: str, session: calendar.Day) -> Floats:
         """Return the expected sign of a trade in each minute."""
@@ -153,16 +192,17 @@ class SyntheticMarket:
         return mean
 
     def _flow(
-        self, draw: np.random.Generator, symbol: str, session: calendar.Day, arrival: Ints,
-        mean: Floats,
+        self, draw: np.random.Generator, symbol: str, session: calendar.Day, part: str,
+        stretch: Stretch,
     ) -> Flow:  # fmt: skip
-        """Draw signs, and the news that they carry.
+        """Draw times, signs, and the news that the signs carry.
 
         The price moves by what is unexpected of a sign, so that the flow alone foretells nothing
         (Glosten and Milgrom 1985); yet a buy ticks up and a sale down, as the tick rule assumes.
         """
-        count = len(arrival)
-        expected = mean[arrival // 60_000_000_000]
+        count = max(int(np.ceil(self._count(symbol, session, part) * stretch.share)), 1)
+        arrival = arrivals(draw, stretch, count)
+        expected = self._mean_sign(symbol, session)[arrival // _MINUTE_NS]
         buy = draw.random(count, np.float32) < 0.5 + 0.5 * expected
         sign = np.where(buy, 1.0, -1.0)
         # An order worked in pieces: a trade on the heels of another often has its sign.
@@ -171,13 +211,12 @@ class SyntheticMarket:
         sign = sign[np.maximum.accumulate(np.where(fresh, np.arange(count), 0))]
         expected = np.where(close, RUN * np.roll(sign, 1) + (1 - RUN) * expected, expected)
         walk = np.cumsum((sign - expected) * (0.5 + 0.5 * draw.standard_exponential(count)))
-        source, _, vol = self.world.factors(self.world.companies[symbol])[-1]
         # 1.25 is the mean square of the factor above.
         surprise = 1.25 * float(np.mean(1 - expected * expected)) * count
-        walk *= vol * np.sqrt((1 - OVERNIGHT_SHARE) / surprise)
-        position = self.world.positions[session.date]
-        target = float(self.world.returns(source, vol)[1][position])
-        walk += np.arange(1, count + 1) * ((target - walk[-1]) / count)
+        vol = self.world.companies[symbol].vol
+        walk *= vol * np.sqrt((1 - OVERNIGHT_SHARE) * stretch.share / surprise)
+        start, end = self._levels(symbol, session, stretch)
+        walk += start + np.arange(1, count + 1) * ((end - start - walk[-1]) / count)
         return Flow(arrival, sign, walk)
 
 
@@ -186,22 +225,24 @@ def _done(minutes: int) -> Floats:
     return np.concatenate([[0.0], np.cumsum(signal.clock_shape(minutes))])
 
 
-@lru_cache(maxsize=8)
-def _inverse_clock(minutes: int) -> Floats:
-    """Return the session's nanosecond at 4,097 equal steps of trading activity."""
-    steps = np.arange(minutes * STEPS + 1) * float(_STEP_NS)
-    table: Floats = np.interp(np.linspace(0, 1, 4097), _done(minutes), steps)
+@lru_cache(maxsize=64)
+def _inverse_clock(stretch: Stretch) -> Floats:
+    """Return the nanosecond at 4,097 equal steps of a stretch's trading activity."""
+    steps = np.arange(stretch.minutes * STEPS + 1) * float(_STEP_NS)
+    done = _done(stretch.minutes)
+    first, last = done[stretch.first * STEPS], done[stretch.last * STEPS]
+    table: Floats = np.interp(np.linspace(first, last, 4097), done, steps)
     return table
 
 
-def arrivals(draw: np.random.Generator, minutes: int, count: int) -> Ints:
+def arrivals(draw: np.random.Generator, stretch: Stretch, count: int) -> Ints:
     """Return nanoseconds since the open of `count` clustered trades, increasing.
 
     A Hawkes process by its branches: immigrants follow the session's clock, every trade brings
     about Poisson(0.65) others after 0.15 s or 12 s on average.
     """
     first = int(np.ceil(count * (1 - OFFSPRING)))
-    table = _inverse_clock(minutes)
+    table = _inverse_clock(stretch)
     spot = draw.random(first) * 4096
     whole = spot.astype(np.int64)
     parents = table[whole] + (table[whole + 1] - table[whole]) * (spot - whole)
@@ -215,8 +256,10 @@ def arrivals(draw: np.random.Generator, minutes: int, count: int) -> Ints:
         parents = children + lag
         found.append(parents)
         total += len(parents)
-    spread, end = np.concatenate(found), minutes * 60e9
-    times: Ints = np.where(spread >= end, spread % end, spread).astype(np.int64)
+    spread = np.concatenate(found)
+    start, end = stretch.first * float(_MINUTE_NS), stretch.last * float(_MINUTE_NS)
+    spread = np.where(spread >= end, start + (spread - end) % (end - start), spread)
+    times: Ints = spread.astype(np.int64)
     times.sort()
     return times
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -157,3 +158,15 @@ def merge(first: Tape, second: Tape) -> Tape:
         condition=np.concatenate([first.condition, second.condition])[order],
         update=np.concatenate([first.update, second.update])[order],
     )
+
+
+def join(pieces: list[Tape]) -> Tape:
+    """Join tapes that follow one another in time; empties the list to save memory."""
+    if len(pieces) == 1:
+        return pieces[0]
+    first, rest = pieces[0].take(slice(0, 0)), list(pieces)
+    pieces.clear()
+    columns: dict[str, Any] = {}
+    for name in ("ts", "price", "size", "exchange", "condition", "trade_id", "update"):
+        columns[name] = np.concatenate([getattr(piece, name) for piece in rest])
+    return replace(first, **columns)

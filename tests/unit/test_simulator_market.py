@@ -217,3 +217,28 @@ def test_a_token_that_was_not_ours_is_refused() -> None:
     for token in ("abc", "QUFQTA==", "%%%", "QUFQTHxEfDIwMjI="):
         with pytest.raises(BadTokenError):
             Place.parse(token)
+
+
+def test_a_session_of_very_many_trades_is_one_seamless_tape() -> None:
+    source = market(trades=900_000)
+    tape = source.tape("iex", "AAPL", FULL)
+    session = calendar.session(FULL)
+    assert session is not None
+    assert len(regular(tape, FULL)) >= 750_000
+    assert (np.diff(tape.ts) >= 0).all()
+    assert len(np.unique(tape.trade_id)) == len(tape)
+    plain = np.array([set(marks) <= {"@", "F", "I"} for marks in tape.conditions])
+    price = tape.price[plain[tape.condition]]
+    assert np.abs(np.diff(np.log(price))).max() < 0.01  # no jump where stretches meet
+    per_second = np.bincount((tape.ts - session.open_ns)[regular_rows(tape, FULL)] // 10**9)
+    assert (per_second[:-1] > 0).mean() > 0.98
+    assert same(tape, market(trades=900_000).tape("iex", "AAPL", FULL))
+
+
+def regular_rows(tape: Tape, day: date) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    session = calendar.session(day)
+    assert session is not None
+    rows: np.ndarray[tuple[int], np.dtype[np.bool_]] = (tape.ts >= session.open_ns) & (
+        tape.ts < session.close_ns
+    )
+    return rows

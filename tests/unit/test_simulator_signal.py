@@ -85,7 +85,7 @@ def test_the_tick_rule_sees_the_pressure_and_it_foretells_returns_no_better_than
 ):
     oracle, seen, visible = measure(16, tick_rule=True, signal_ic=0.2).T
     assert abs(oracle.mean() - 0.2) < 3 * error_of(oracle) < 0.04
-    assert 0.6 < visible.mean() < 0.8
+    assert visible.mean() == pytest.approx(signal.VISIBILITY, abs=0.04)
     assert seen.mean() > 0.5 * 0.2
     assert seen.mean() < 0.2 + 3 * error_of(seen)
 
