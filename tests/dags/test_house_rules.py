@@ -24,6 +24,7 @@ HEAVY = {
 
 #: Task -> what follows it. A change here is a change of what a night does.
 EDGES = {
+    "lake_maintenance_weekly": {"maintain": set()},
     "market_data_nightly": {
         "plan": {"chunk.fetch", "chunk.bars"},  # the chunks are mapped over
         "chunk.fetch": {"chunk.bars"},
