@@ -54,7 +54,10 @@ class MarketData:
         self._limit = page_limit
         self._data = Rest(data_client(key, secret, url), pace=pace, limits=limits)
         self._actions = Rest(corporate_actions_client(key, secret, url), pace=pace, limits=limits)
-        self._trading = Rest(trading_client(key, secret, trading_url), pace=pace, limits=limits)
+        # One address of one's own is the simulator's: its keys never go to Alpaca's host.
+        self._trading = Rest(
+            trading_client(key, secret, trading_url or url), pace=pace, limits=limits
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -248,6 +248,12 @@ def test_corporate_actions_are_a_table(market: RunningSimulator) -> None:
     assert (split["kind"], split["old_rate"], split["new_rate"]) == ("forward_split", 1.0, 3.0)
 
 
+def test_keys_of_a_venue_of_ones_own_never_go_to_alpaca(market: RunningSimulator) -> None:
+    with client(market, trading_url=None) as market_data:
+        market_data.clock()
+    assert market.truth()["requests"] == {f"{market.key} GET /v2/clock": 1}
+
+
 def test_the_trading_host_tells_clock_calendar_and_assets(market: RunningSimulator) -> None:
     with client(market) as market_data:
         assert market_data.clock()["is_open"] in {True, False}
