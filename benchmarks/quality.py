@@ -89,9 +89,9 @@ class Peer:
 
     def __init__(self) -> None:
         auditor(Feed.IEX)  # imports it, and quietens its imports
-        import great_expectations as gx  # noqa: PLC0415  # after its noise has been dealt with
-        from great_expectations import expectations as gxe  # noqa: PLC0415
-        from great_expectations.data_context.types.base import (  # noqa: PLC0415
+        import great_expectations as gx  # after its noise has been dealt with
+        from great_expectations import expectations as gxe
+        from great_expectations.data_context.types.base import (
             ProgressBarsConfig,
         )
 
