@@ -26,7 +26,7 @@ from alpaca_strategy.state import StackState, write_private, write_state
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 #: As the health page of Airflow names them.
 _HEALTHY = {"metadatabase", "scheduler", "triggerer", "dag_processor"}
-_PATIENCE_S = 240
+_PATIENCE_S = 480
 
 
 class Starter:

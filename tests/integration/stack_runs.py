@@ -32,7 +32,7 @@ PROGRAMS = (
     "triggerer",
     "tensorboard",
 )
-READY_S = 200  # a machine that is doing other things as well
+READY_S = 300  # a machine that is doing other things as well
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
-from stack_runs import PORTS, PROGRAMS, StackRun, interpreter_for, wait_for
+from stack_runs import PORTS, PROGRAMS, READY_S, StackRun, interpreter_for, wait_for
 
 from alpaca_strategy.stack import processes
 from alpaca_strategy.stack.airflow_api import AirflowApi
@@ -24,7 +24,7 @@ from alpaca_strategy.state import read_state
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),  # several whole starts, on a machine that may be busy
 ]
 
 
@@ -102,39 +102,48 @@ def test_up_answers_heals_stops_and_comes_back_with_its_data(stack: StackRun) ->
     assert stack.verb("down") == (0, "The stack is not running.")
 
 
-def test_a_killed_up_is_cleaned_up_after_by_the_next_one(stack: StackRun) -> None:
+def test_a_killed_up_is_cleaned_up_after_and_a_dead_supervisor_ends_everything(
+    stack: StackRun,
+) -> None:
     stack.up_and_ready()
     left = stack.living()
     stack.signal(signal.SIGKILL)
     assert len([p for p in left if p.is_running()]) >= len(PROGRAMS)
-
     assert "was killed" in stack.verb("status")[1]
 
     stack.up_and_ready()
     assert "processes of a run that was killed are stopped first" in stack.said()
     assert not [p for p in left if p.is_running()]
 
-    stack.signal(signal.SIGKILL)
-    assert stack.verb("down")[0] == 0
+    psutil.Process(int((stack.home / "data/run/supervisord.pid").read_text())).kill()
+    assert stack.up_process.wait(READY_S) == 3
+    assert "The supervisor has died" in stack.said()
     assert_nothing_is_left(stack)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["starting with", "✓ postgres", "✓ databases"])
+def test_down_stops_what_a_killed_up_has_left(stack: StackRun) -> None:
+    stack.up()
+    stack.wait_until_said("✓ postgres")
+    stack.signal(signal.SIGKILL)
+    assert stack.living()
+    assert stack.verb("down") == (0, "The stack is down, no process is left; the data stay.")
+    assert_nothing_is_left(stack)
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("starting with", signal.SIGHUP),
+        ("✓ postgres", signal.SIGTERM),
+        ("✓ databases", signal.SIGHUP),
+    ],
+)
 def test_a_signal_in_the_middle_of_the_start_leaves_nothing(
-    stack: StackRun, number: signal.Signals, moment: str
+    stack: StackRun, moment: str, number: signal.Signals
 ) -> None:
     stack.up()
     stack.wait_until_said(moment)
     assert stack.signal(number) == 0
-    assert_nothing_is_left(stack)
-
-
-def test_a_dead_supervisor_ends_everything_and_says_so(stack: StackRun) -> None:
-    stack.up_and_ready()
-    psutil.Process(int((stack.home / "data/run/supervisord.pid").read_text())).kill()
-    assert stack.up_process.wait(120) == 3
-    assert "The supervisor has died" in stack.said()
     assert_nothing_is_left(stack)
 
 
@@ -156,6 +165,7 @@ def test_everything_runs_as_an_ordinary_user() -> None:
         assert {p.name() for p in run.living()} >= {"postgres"}
         assert PORTS["simulator"] not in run.listening()
         assert run.verb("down")[0] == 0
+        assert run.up_process.wait(10) == 0
         assert_nothing_is_left(run)
     finally:
         processes.end_stack(home)
