@@ -52,7 +52,8 @@ def main() -> int:
     parser.add_argument("scripts", nargs="*", help="names without .py; default: all")
     wanted = set(parser.parse_args().scripts)
     scripts = sorted(p for p in HERE.glob("*.py") if p.name != "run.py" and p.name[0] != "_")
-    table = Table("benchmark", "figure", "value", "unit", "peer", "peer's value", "ratio", "goal", "")
+    heads = ("benchmark", "figure", "value", "unit", "peer", "peer's value", "ratio", "goal", "")
+    table = Table(*heads)
     results, good = {}, True
     for script in scripts:
         if wanted and script.stem not in wanted:

@@ -1,4 +1,3 @@
-# ruff: noqa: PLC0415 - an engine's libraries are imported in its own process only
 """Tape to minute bars, all columns: our kernel against Polars and pandas on the same tape.
 
 20 M trades of 30 symbols in 60 sessions lie in memory as an Arrow table in ``TRADE_SCHEMA``, with
