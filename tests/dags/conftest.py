@@ -32,7 +32,7 @@ for folder in ("plugins", "dags"):  # as Airflow itself puts them on the path
 @pytest.fixture(scope="session")
 def dagbag() -> Any:
     """Parse all DAG files once, as the DAG processor does."""
-    from airflow.dag_processing.dagbag import DagBag  # noqa: PLC0415 - after the environment is set
+    from airflow.dag_processing.dagbag import DagBag
 
     with warnings.catch_warnings():
         # Airflow reads .airflowignore with a class that its own dependency has deprecated.
@@ -43,7 +43,7 @@ def dagbag() -> Any:
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
     """Create Airflow's own tables in the throw-away home."""
-    from airflow.utils.db import initdb  # noqa: PLC0415 - after the environment is set
+    from airflow.utils.db import initdb
 
     with warnings.catch_warnings():  # Airflow's own use of what it has deprecated itself
         warnings.simplefilter("ignore")

@@ -28,7 +28,7 @@ NIGHTLY = "market_data_nightly"
 @pytest.fixture(scope="module")
 def airflow(airflow_database) -> Iterator[TestClient]:
     """Start Airflow's API with our plugins, and log nobody in."""
-    from airflow.api_fastapi.app import create_app, purge_cached_app  # noqa: PLC0415 - slow
+    from airflow.api_fastapi.app import create_app, purge_cached_app
 
     with warnings.catch_warnings():  # routes of Airflow's own that it has deprecated
         warnings.simplefilter("ignore")
@@ -39,8 +39,8 @@ def airflow(airflow_database) -> Iterator[TestClient]:
 
 @pytest.fixture
 def login(airflow) -> dict[str, str]:
-    from airflow.api_fastapi.app import get_auth_manager  # noqa: PLC0415
-    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser  # noqa: PLC0415
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
     user = SimpleAuthManagerUser(username="somebody", role="viewer")
     return {"Authorization": f"Bearer {get_auth_manager().generate_jwt(user)}"}
