@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import scripted_venue as sv
 from fetching import DAY, PAGE, SYMBOLS, TRADES, fetch, hashes
@@ -20,7 +21,7 @@ from fetching import DAY, PAGE, SYMBOLS, TRADES, fetch, hashes
 from alpaca_strategy.broker.transport import Limits
 from alpaca_strategy.errors import CredentialsError
 from alpaca_strategy.simulator.launch import RunningSimulator, running_simulator
-from alpaca_strategy.storage.staging import Staging
+from alpaca_strategy.storage.staging import FetchKey, Staging
 
 pytestmark = pytest.mark.integration
 LISTING = {"path": "/v2/stocks/trades"}
@@ -204,10 +205,6 @@ def test_a_token_that_the_venue_forgot_begins_the_symbol_again(
 
 
 def _key(root: Path) -> Any:
-    import msgspec  # noqa: PLC0415  # only here
-
-    from alpaca_strategy.storage.staging import FetchKey  # noqa: PLC0415
-
     found = msgspec.json.decode((Staging(root).folder(DAY, "F") / "checkpoint.json").read_bytes())
     return FetchKey(**found["key"])
 
