@@ -60,6 +60,7 @@ class Services:
             secret=pair[1],
             feed=settings.data.feed,
             url=settings.data_url or url,
+            trading_url=settings.trading_url or url,
             pace=pace,
             page_limit=settings.data.page_limit,
         )

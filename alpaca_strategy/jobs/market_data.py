@@ -7,6 +7,7 @@ JSON value, so that a DAG task is one call. All of them may be repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from alpaca_strategy.config import load_settings
 from alpaca_strategy.domain.market import Session, Severity
 from alpaca_strategy.errors import DataError, QualityError, UnknownSymbolError, UserError
 from alpaca_strategy.jobs.audit import BARS, CHECK, audit, staged_bars, tape_hashes
-from alpaca_strategy.jobs.fetch import fetch_tape
+from alpaca_strategy.jobs.fetch import FetchSummary, fetch_tape
 from alpaca_strategy.market.bars import build_session_bars
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.quality.gate import Decision
@@ -84,17 +85,7 @@ def fetch(
         CredentialsError: The venue refuses the keys.
     """
     home, day = services(), parse_session(session)
-    market_data, margin = home.market_data(), home.settings.data.margin_minutes
-    summary = fetch_tape(
-        market_data=market_data,
-        staging=home.staging,
-        session=day,
-        symbols=_asked(home, symbols),
-        now=datetime.now(UTC),
-        rewrite=rewrite,
-        margin=timedelta(minutes=margin),
-        progress=progress,
-    )
+    summary = _fetch(home, day, _asked(home, symbols), rewrite=rewrite, progress=progress)
     return {
         "session": session,
         "fetched": len(summary.fetched),
@@ -205,17 +196,41 @@ def corrections(session: str) -> dict[str, Any]:
         if row is None or row.status is not SessionStatus.PUBLISHED:
             continue
         text = earlier.day.isoformat()
+        fetched = _fetch(home, earlier, home.settings.symbols(), repull=True)
         known = home.catalog.symbol_sessions(earlier.day, earlier.day, feed)
-        before = {symbol: state.tape_hash for (_, symbol), state in known.items()}
-        fetch(text, rewrite=True)
+        published = {symbol: row.tape_hash for (_, symbol), row in known.items() if row.tape_hash}
         staged = tape_hashes(home, earlier, home.settings.symbols())
-        if all(before.get(symbol) == found for symbol, found in staged.items()):
+        differing = {s for s, was in published.items() if staged.get(s, was) != was}
+        if not differing.union(fetched.corrected):
             continue
         build_bars(text)
         check(text)
         if publish(text)["changed"]:
             republished.append(text)
     return {"session": session, "republished": republished}
+
+
+def _fetch(
+    home: Services,
+    day: Session,
+    symbols: Sequence[str],
+    *,
+    rewrite: bool = False,
+    repull: bool = False,
+    progress: Progress | None = None,
+) -> FetchSummary:
+    with closing(home.market_data()) as market_data:
+        return fetch_tape(
+            market_data=market_data,
+            staging=home.staging,
+            session=day,
+            symbols=symbols,
+            now=datetime.now(UTC),
+            rewrite=rewrite,
+            repull=repull,
+            margin=timedelta(minutes=home.settings.data.margin_minutes),
+            progress=progress,
+        )
 
 
 def _asked(home: Services, symbols: Sequence[str] | None) -> tuple[str, ...]:
