@@ -17,18 +17,18 @@ what was published before stays. A venue that is down, or another run busy with 
 tried again for half an hour and more. Wrong keys are not: correct `.env`, then clear the task.
 
 **To run again,** clear the failed task, or trigger a run and give it a session. Every step may be
-repeated: what is fetched is skipped, equal content changes nothing (`publish` is skipped then), and
+repeated: what is fetched is skipped, equal content changes nothing, and
 *Rewrite* fetches anew. Many sessions: *Trigger → Backfill*, or `airflow backfill create`; without
 Airflow `alpaca-strategy backfill`.
 """
 
 from datetime import timedelta
 
-from airflow.sdk import Param, TriggerRule, chain, dag, get_current_context, task, task_group
-from orchestration.assets import BARS, announce_bars
+from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
+from orchestration.assets import CHANGED_BARS, announce_bars
 from orchestration.defaults import DEFAULT_ARGS, VENUE_POOL, again_while_symbols_fail
 from orchestration.links import with_quality_report
-from orchestration.sessions import SESSION_PARAM, session_of, skip_in_backfill
+from orchestration.sessions import SESSION_PARAM, is_backfill, session_of
 from session_timetable import SessionTimetable
 
 
@@ -40,7 +40,7 @@ def plan() -> list[list[str]]:
     return market_data.plan(session_of(get_current_context()))["chunks"]
 
 
-@task(pool=VENUE_POOL, execution_timeout=timedelta(hours=3))
+@task(pool=VENUE_POOL, execution_timeout=timedelta(hours=3), multiple_outputs=False)
 def fetch(symbols: list[str]) -> dict:
     """Fetch a chunk's trades; what is there already is skipped."""
     from alpaca_strategy.jobs import market_data
@@ -51,7 +51,7 @@ def fetch(symbols: list[str]) -> dict:
     return again_while_symbols_fail(context, done)
 
 
-@task
+@task(multiple_outputs=False)
 def bars(symbols: list[str]) -> dict:
     """Build a chunk's minute bars from its trades."""
     from alpaca_strategy.jobs import market_data
@@ -65,7 +65,7 @@ def chunk(symbols: list[str]) -> None:
     fetch(symbols) >> bars(symbols)
 
 
-@task
+@task(multiple_outputs=False)
 def check() -> dict:
     """Judge the session; fails when too few symbols are good."""
     from alpaca_strategy.jobs import market_data
@@ -73,22 +73,23 @@ def check() -> dict:
     return market_data.check(session_of(get_current_context()))
 
 
-@task(outlets=[BARS])
+@task(outlets=[CHANGED_BARS], multiple_outputs=False)
 def publish() -> dict:
-    """Make the good symbols visible; skipped when they already are, as they are."""
+    """Make the good symbols visible; announced only where something changed."""
     from alpaca_strategy.jobs import market_data
 
     context = get_current_context()
     return announce_bars(context, market_data.publish(session_of(context)))
 
 
-@task(pool=VENUE_POOL, trigger_rule=TriggerRule.NONE_FAILED)
+@task(pool=VENUE_POOL, multiple_outputs=False)
 def corrections() -> dict:
     """Fetch the sessions before once more, and publish those whose tape was corrected."""
     from alpaca_strategy.jobs import market_data
 
     context = get_current_context()
-    skip_in_backfill(context, "A backfill fetches each of its sessions already.")
+    if is_backfill(context):
+        return {"republished": []}  # a backfill fetches each of its sessions already
     return market_data.corrections(session_of(context))
 
 

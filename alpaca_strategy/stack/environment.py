@@ -91,6 +91,8 @@ def airflow_options(settings: Settings, layout: Layout, secrets: Secrets) -> dic
         ),
         # The supervisor writes the components' output to files.
         "LOGGING__COLORED_CONSOLE_LOG": "False",
+        # It says two hundred things at every start that no reader of a task's log wants to know.
+        "LOGGING__NAMESPACE_LEVELS": "great_expectations=WARNING",
         # Nothing is sent or exported unless somebody asks for it.
         "METRICS__STATSD_ON": "False",
         "METRICS__OTEL_ON": "False",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow.sdk import Asset
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import Asset, AssetAlias
 
 from orchestration.sessions import is_backfill
 
@@ -14,27 +13,25 @@ from orchestration.sessions import is_backfill
 BARS = Asset(name="bars", uri="lake://market/bars", group="market")
 
 
+#: What a task that may change `BARS` has as its outlet. An outlet of the asset itself would have
+#: an event with every success, also where nothing changed; of an alias only those that are added.
+CHANGED_BARS = AssetAlias("changed bars")
+
+
 def announce_bars(context: Any, published: dict[str, Any]) -> dict[str, Any]:
-    """Attach to the event of `BARS` which session it is about; without a change there is none.
+    """Add an event of `BARS` that says which session it is about; without a change there is none.
 
     Args:
-        context: The context of a task that has `BARS` as an outlet.
+        context: The context of a task that has `CHANGED_BARS` as an outlet.
         published: What `alpaca_strategy.jobs.market_data.publish` returned.
-
-    Raises:
-        AirflowSkipException: The same content was published before, so nothing is announced.
     """
-    if not published["changed"]:
-        msg = (
-            f"Session {published['session']} is published as revision {published['revision']} "
-            "with the same content: nothing to announce."
-        )
-        raise AirflowSkipException(msg)
-    context["outlet_events"][BARS].extra = {
-        "session": published["session"],
-        "revision": published["revision"],
-        "backfill": is_backfill(context),
-    }
+    if published["changed"]:
+        extra = {
+            "session": published["session"],
+            "revision": published["revision"],
+            "backfill": is_backfill(context),
+        }
+        context["outlet_events"][CHANGED_BARS].add(BARS, extra=extra)
     return published
 
 

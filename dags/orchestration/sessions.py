@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 _NEW_YORK = ZoneInfo("America/New_York")
 
@@ -44,13 +44,3 @@ def session_of(context: Any) -> str:
 def is_backfill(context: Any) -> bool:
     """Return whether the run belongs to a backfill."""
     return bool(context["dag_run"].run_type == "backfill")  # a str enum, or its text
-
-
-def skip_in_backfill(context: Any, reason: str) -> None:
-    """Skip the task in the runs of a backfill.
-
-    Raises:
-        AirflowSkipException: The run belongs to one.
-    """
-    if is_backfill(context):
-        raise AirflowSkipException(reason)

@@ -217,6 +217,6 @@ def test_the_bars_asset_has_one_producer(dagbag):
         (dag_id, task.task_id)
         for dag_id, dag in dagbag.dags.items()
         for task in dag.tasks
-        if any(getattr(outlet, "name", None) == "bars" for outlet in task.outlets)
+        if any(getattr(outlet, "name", None) == "changed bars" for outlet in task.outlets)
     }
     assert producers == {("market_data_nightly", "publish")}

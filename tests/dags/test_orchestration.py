@@ -8,15 +8,25 @@ from types import SimpleNamespace
 import pytest
 import structlog
 from airflow.sdk import RetryAction
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.utils.types import DagRunType
-from orchestration.assets import BARS, announce_bars, live_sessions
+from orchestration.assets import BARS, CHANGED_BARS, announce_bars, live_sessions
 from orchestration.defaults import RETRY_POLICY, again_while_symbols_fail
 from orchestration.notifications import report_failure
-from orchestration.sessions import session_of, skip_in_backfill
+from orchestration.sessions import session_of
 from session_timetable import SessionTimetable
 
 from alpaca_strategy import errors
+
+
+class Added:
+    """Remembers the events that a task added."""
+
+    def __init__(self):
+        self.added = []
+
+    def add(self, asset, *, extra):
+        self.added.append((asset, extra))
 
 
 def context(run_type=DagRunType.SCHEDULED, opens_at="2026-11-20T14:30", run_after=None, **params):
@@ -29,7 +39,7 @@ def context(run_type=DagRunType.SCHEDULED, opens_at="2026-11-20T14:30", run_afte
         ),
         "dag": SimpleNamespace(timetable=SessionTimetable("close", 255)),
         "params": params,
-        "outlet_events": {BARS: SimpleNamespace(extra={})},
+        "outlet_events": {CHANGED_BARS: Added()},
     }
 
 
@@ -115,15 +125,15 @@ def test_a_change_is_announced_with_session_revision_and_whether_it_is_a_backfil
     run = context(run_type)
     published = {"session": "2026-11-20", "changed": True, "revision": 2, "symbols": 30}
     assert announce_bars(run, published) == published
-    assert run["outlet_events"][BARS].extra == {
-        "session": "2026-11-20", "revision": 2, "backfill": backfill,
-    }  # fmt: skip
+    extra = {"session": "2026-11-20", "revision": 2, "backfill": backfill}
+    assert run["outlet_events"][CHANGED_BARS].added == [(BARS, extra)]
 
 
 def test_publishing_the_same_again_announces_nothing():
     published = {"session": "2026-11-20", "changed": False, "revision": 1, "symbols": 30}
-    with pytest.raises(AirflowSkipException, match="revision 1 with the same content"):
-        announce_bars(context(), published)
+    run = context()
+    assert announce_bars(run, published) == published
+    assert run["outlet_events"][CHANGED_BARS].added == []
 
 
 def test_consumers_do_not_see_backfills():
@@ -135,12 +145,6 @@ def test_consumers_do_not_see_backfills():
     assert live_sessions([*old, *live, live[0]]) == ["2026-11-19", "2026-11-20"]
     assert live_sessions(old) == []
     assert live_sessions([SimpleNamespace(extra=None)]) == []  # made by hand in the UI
-
-
-def test_a_backfill_leaves_out_what_it_does_anyway():
-    skip_in_backfill(context(), "…")
-    with pytest.raises(AirflowSkipException, match="already"):
-        skip_in_backfill(context(DagRunType.BACKFILL_JOB), "fetched already")
 
 
 @pytest.mark.parametrize(("attempt", "again"), [(1, True), (4, True), (5, False)])
