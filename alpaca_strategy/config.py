@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     computed_field,
     field_validator,
     model_validator,
@@ -38,6 +40,7 @@ from alpaca_strategy.errors import SettingsError, UnknownSymbolError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 PREFIX = "ALPACA_STRATEGY_"
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,19}")
 
 
 def home() -> Path:
@@ -91,6 +94,17 @@ class StorageSettings(_Section):
     objects: str = "results/{venue}"
     staging: str = "data/{venue}/staging"
     keep_versions_days: int = Field(30, ge=1)
+
+    @field_validator("lake", "objects", "staging")
+    @classmethod
+    def _only_the_venue_is_replaced(cls, value: str, info: ValidationInfo) -> str:
+        if re.search(r"[{}]", value.replace("{venue}", "")) or not value.strip():
+            msg = "a location is a folder or URL in which only {venue} is replaced"
+            raise ValueError(msg)
+        if info.field_name == "staging" and "://" in value:
+            msg = "the staging area must be a folder on this machine"
+            raise ValueError(msg)
+        return value
 
 
 class LoggingSettings(_Section):
@@ -194,7 +208,7 @@ class Settings(BaseSettings):
 
     def location(self, template: str) -> str:
         """Return a storage location: URLs as they are, paths made absolute under the home."""
-        filled = template.format(venue=self.resolved_venue.value)
+        filled = template.replace("{venue}", self.resolved_venue.value)
         return filled if "://" in filled else str(home() / filled)
 
     def symbols(self) -> tuple[str, ...]:
@@ -218,21 +232,26 @@ class Settings(BaseSettings):
         """Return the rows of the universe file: symbol, name, sector.
 
         Raises:
-            SettingsError: The file is missing or lacks a column.
+            SettingsError: The file is missing, lacks a column, or names what is no symbol or one
+                twice.
         """
         path = self.data.universe
         path = path if path.is_absolute() else PROJECT_ROOT / path
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-        except OSError as error:
-            msg = (
-                f"The universe file {path} cannot be read ({error.strerror}); check data.universe."
-            )
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            msg = f"The universe file {path} cannot be read ({error}); check data.universe."
             raise SettingsError(msg) from error
         if not rows or not {"symbol", "name", "sector"} <= set(rows[0]):
             msg = f"The universe file {path} needs the columns symbol, name, sector and one row."
             raise SettingsError(msg)
+        names = [row["symbol"] or "" for row in rows]
+        for name in names:
+            if not _SYMBOL.fullmatch(name) or names.count(name) > 1:
+                fault = "stands there twice" if _SYMBOL.fullmatch(name) else "is no symbol"
+                msg = f"The universe file {path} names {name!r}, which {fault}; correct it."
+                raise SettingsError(msg)
         return rows
 
 
@@ -266,13 +285,17 @@ def _refuse_unknown_names() -> None:
 
 
 def _dotenv() -> dict[str, str | None]:
-    return dotenv_values(home() / ".env")
+    try:
+        return dotenv_values(home() / ".env")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"The file {home() / '.env'} cannot be read ({error}); correct it."
+        raise SettingsError(msg) from error
 
 
 def _yaml() -> dict[str, Any]:
     try:
         content = yaml.safe_load(settings_file().read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         msg = f"The settings file {settings_file()} cannot be read: {error}; correct it."
         raise SettingsError(" ".join(msg.split())) from error
     if not isinstance(content, dict):

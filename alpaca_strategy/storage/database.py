@@ -63,7 +63,7 @@ def connect(url: str, *, application_name: str = "alpaca-strategy") -> Engine:
 def _parse(url: str) -> URL:
     try:
         address = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # ValueError: the port is no number
         msg = "The database URL cannot be parsed; write it as postgresql://user:password@host/name."
         raise SettingsError(msg) from error
     if address.get_backend_name() not in {"postgresql", "postgres"}:

@@ -114,7 +114,9 @@ def test_an_unreachable_server_is_told_in_one_sentence_without_the_password() ->
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["sqlite:///x", "mysql://me@host/x", "not a url"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///x", "mysql://me@host/x", "not a url", "postgresql://me@host:port/x"]
+)
 def test_another_database_is_refused(url: str) -> None:
     with pytest.raises(SettingsError):
         connect(url)

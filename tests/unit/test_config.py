@@ -117,3 +117,48 @@ def test_a_universe_without_sectors_is_refused(home: Path, monkeypatch: pytest.M
     monkeypatch.setenv("ALPACA_STRATEGY_DATA__UNIVERSE", str(path))
     with pytest.raises(SettingsError, match="needs the columns symbol, name, sector"):
         load_settings().symbols()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("LAKE", "data/{venu}/lake", "only {venue} is replaced"),
+        ("OBJECTS", "results/{venue", "only {venue} is replaced"),
+        ("STAGING", "s3://bucket/staging", "a folder on this machine"),
+    ],
+)
+def test_a_nonsense_location_is_refused_at_the_door(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(f"ALPACA_STRATEGY_STORAGE__{name}", value)
+    with pytest.raises(SettingsError, match=told):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", [".env", "settings.yaml"])
+def test_a_settings_file_that_is_no_text_is_told_in_one_sentence(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (home / name).write_bytes(b"venue: \xff\xfe")
+    if name == "settings.yaml":
+        monkeypatch.setenv("ALPACA_STRATEGY_SETTINGS", str(home / name))
+    with pytest.raises(SettingsError, match=f"{name} cannot be read"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (b"TSLA,a,b\nF,c,d\nTSLA,e,f\n", "'TSLA', which stands there twice"),
+        (b"../x,a,b\n", "'../x', which is no symbol"),
+        (b"tsla,a,b\n", "'tsla', which is no symbol"),
+        (b"\xff\xfe,a,b\n", "cannot be read"),
+    ],
+)
+def test_a_universe_of_nonsense_is_told_in_one_sentence(
+    home: Path, monkeypatch: pytest.MonkeyPatch, rows: bytes, told: str
+) -> None:
+    (home / "universe.csv").write_bytes(b"symbol,name,sector\n" + rows)
+    monkeypatch.setenv("ALPACA_STRATEGY_DATA__UNIVERSE", str(home / "universe.csv"))
+    with pytest.raises(SettingsError, match=told):
+        load_settings().universe()
