@@ -58,9 +58,9 @@ def newest_finished(tab: Page) -> date:
     return date.fromisoformat(found.group(1))
 
 
-def choose_day(tab: Page, dialog: Any, day: date) -> None:
-    dialog.get_by_text("Select date and time").first.click()
-    tab.get_by_placeholder("YYYY/MM/DD").fill(f"{day:%Y/%m/%d}")
+def choose_day(tab: Page, dialog: Any, field: str, day: date) -> None:
+    dialog.get_by_text("Select date and time").first.click()  # a day chosen takes its place
+    tab.get_by_role("textbox", name=field).fill(f"{day:%Y/%m/%d}")
     tab.keyboard.press("Enter")
     dialog.get_by_text("Date Range").click()  # closes the calendar
     expect(dialog.get_by_text(f"{day:%b} {day.day}, {day.year}")).to_be_visible()
@@ -70,8 +70,8 @@ def start_backfill(tab: Page, first: date, last: date, shoot: Callable[[str], No
     tab.get_by_role("button", name="Trigger Dag").click()
     dialog = tab.get_by_role("dialog").filter(has_text=DAG)
     dialog.get_by_text("Backfill", exact=True).click()
-    choose_day(tab, dialog, first)
-    choose_day(tab, dialog, last)
+    choose_day(tab, dialog, "From", first)
+    choose_day(tab, dialog, "To", last)
     expect(dialog).to_contain_text("2 runs will be triggered")  # both days count
     shoot("backfill-form")
     dialog.get_by_role("button", name="Run Backfill").click()
