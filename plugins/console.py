@@ -86,7 +86,7 @@ class ConsolePlugin(AirflowPlugin):
     ]
     external_views = [  # noqa: RUF012
         {
-            "name": "Alpaca Strategy",
+            "name": "Alpaca",
             "href": f"{PREFIX}/",
             "destination": "nav",
             "url_route": "alpaca",

@@ -141,7 +141,7 @@ def test_the_console_shows_sessions_inside_airflow_but_apart_from_it(
     assert framed.evaluate("self.origin") == "null"  # it cannot act as the person who reads it
     tab.screenshot(path=screenshots / "data-quality-tab.png")
 
-    tab.get_by_role("link", name="Alpaca Strategy").click()
+    tab.get_by_role("link", name="Alpaca", exact=True).click()
     console = tab.frame_locator("iframe")
     expect(console.get_by_role("heading", level=1)).to_have_text("Sessions and data quality")
     tab.screenshot(path=screenshots / "console-light.png")

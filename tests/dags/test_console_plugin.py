@@ -138,5 +138,5 @@ def test_the_ui_is_told_where_the_console_appears(airflow, login):
         for plugin in admin_only.json()["plugins"]
         for view in plugin["external_views"]
     }
-    assert views["Alpaca Strategy"] == ("nav", "/alpaca/")
+    assert views["Alpaca"] == ("nav", "/alpaca/")
     assert views["Data quality"] == ("dag_run", "/alpaca/runs/{DAG_ID}/{RUN_ID}")
