@@ -11,9 +11,9 @@ import structlog
 from alpaca_strategy import __version__
 from alpaca_strategy.bootstrap import Services
 from alpaca_strategy.domain.market import Session, Severity
+from alpaca_strategy.errors import DataError
 from alpaca_strategy.jobs.history import recent_history, splits_on
-from alpaca_strategy.market.bars import build_session_bars
-from alpaca_strategy.market.schema import TRADE_SCHEMA
+from alpaca_strategy.jobs.staged import CHECK, basis, failures, staged_bars, tape_of
 from alpaca_strategy.quality.gate import Decision, check_session
 from alpaca_strategy.quality.gate import QualityResult as Judgement
 from alpaca_strategy.quality.inputs import CheckInput, Rejected
@@ -27,17 +27,21 @@ from alpaca_strategy.storage.records import (
 
 log = structlog.get_logger(__name__)
 
-#: Names of what is staged beside the tapes.
-CHECK, BARS = "check", "bars"
-
 
 def audit(home: Services, day: Session) -> tuple[Judgement, str]:
     """Judge the staged session, keep its report, and note what publication may do.
 
     Returns:
         The judgement, and where the report is.
+
+    Raises:
+        DataError: Nothing is staged, or it is not of the settings in force.
     """
     feed, asked, now = home.settings.data.feed, home.settings.symbols(), datetime.now(UTC)
+    judged, failed = basis(home, day, asked), failures(home, day, asked)
+    if not judged["tapes"] and not failed:
+        msg = f"No trades of {day.day} are staged; run `alpaca-strategy fetch --session {day.day}`."
+        raise DataError(msg)
     judgement = check_session(
         _check_input(home, day, asked, now),
         min_symbols_published=home.settings.quality.min_symbols_published,
@@ -46,7 +50,6 @@ def audit(home: Services, day: Session) -> tuple[Judgement, str]:
     page = render(judgement, session=day, feed=feed, generated_at=now, version=__version__)
     name = f"quality/{day.day}/{feed.value}-{now:%Y%m%dT%H%M%SZ}.html"
     uri = home.objects.put(name, page.encode())
-    failed = home.staging.failures(day.day)
     _record(home, day, judgement, uri, failed)
     worst = _worst(judgement)
     refused = judgement.verdict is Decision.REFUSE
@@ -56,29 +59,15 @@ def audit(home: Services, day: Session) -> tuple[Judgement, str]:
         "failed": failed,
         "severity": worst.value if worst else None,
         "report_uri": uri,
-        "tapes": tape_hashes(home, day, asked),  # publication refuses any other
+        "basis": judged,
     }
     home.staging.write_note(day.day, CHECK, note)
     log.info("session_checked", session=str(day.day), verdict=judgement.verdict.value, report=uri)
     return judgement, uri
 
 
-def tape_hashes(home: Services, day: Session, symbols: Sequence[str]) -> dict[str, str]:
-    """Return the content hash of each staged tape."""
-    found = {symbol: home.staging.manifest(day.day, symbol) for symbol in symbols}
-    return {symbol: manifest.tape_hash for symbol, manifest in found.items() if manifest}
-
-
-def staged_bars(home: Services, day: Session, symbols: Sequence[str]) -> pa.Table:
-    """Return the bars of the symbols; those without any get unobserved minutes."""
-    tables = {s: home.staging.read_table(day.day, s, BARS) for s in symbols}
-    missing = [symbol for symbol, table in tables.items() if table is None]
-    empty = build_session_bars(TRADE_SCHEMA.empty_table(), day, missing, home.conditions)
-    return pa.concat_tables([*(t for t in tables.values() if t is not None), empty])
-
-
 def _check_input(home: Services, day: Session, asked: Sequence[str], now: datetime) -> CheckInput:
-    manifests = {s: m for s in asked if (m := home.staging.manifest(day.day, s))}
+    manifests = {s: m for s in asked if (m := tape_of(home, day.day, s))}
 
     def tape(symbol: str) -> pa.Table | None:
         return home.staging.read_tape(day.day, symbol) if symbol in manifests else None
@@ -90,7 +79,7 @@ def _check_input(home: Services, day: Session, asked: Sequence[str], now: dateti
         bars=staged_bars(home, day, asked),
         tape=tape,
         conditions=home.conditions,
-        failed=home.staging.failures(day.day),
+        failed=failures(home, day, asked),
         rejected={
             s: Rejected(m.rejected_count, m.rejected_examples)
             for s, m in manifests.items()

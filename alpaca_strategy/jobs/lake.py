@@ -6,7 +6,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from alpaca_strategy.bootstrap import services
+from alpaca_strategy.bootstrap import Services, services
+from alpaca_strategy.errors import DamagedFileError
 from alpaca_strategy.storage.export import export_bars
 from alpaca_strategy.storage.maintenance import maintain as maintain_lake
 
@@ -22,10 +23,17 @@ def list_sessions(start: date | None, end: date) -> list[dict[str, Any]]:
             "trades": f"{row.trade_count:,}",
             "revision": row.revision,
             "quality": row.quality_severity.value if row.quality_severity else "all held",
-            "report": home.objects.name_of(row.report_uri) if row.report_uri else "",
+            "report": _report(home, row.report_uri),
         }
         for row in home.catalog.sessions(start, end, home.settings.data.feed)
     ]
+
+
+def _report(home: Services, uri: str | None) -> str:
+    try:
+        return home.objects.name_of(uri) if uri else ""
+    except DamagedFileError:  # storage.objects was moved since; the address still tells
+        return uri or ""
 
 
 def export(symbol: str, path: Path, start: date | None, end: date, *, adjusted: bool) -> int:

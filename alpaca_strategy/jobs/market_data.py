@@ -16,10 +16,27 @@ import pyarrow as pa
 from alpaca_strategy.bootstrap import Services, services
 from alpaca_strategy.config import load_settings
 from alpaca_strategy.domain.market import Session, Severity
-from alpaca_strategy.errors import DataError, QualityError, UnknownSymbolError, UserError
-from alpaca_strategy.jobs.audit import BARS, CHECK, audit, staged_bars, tape_hashes
+from alpaca_strategy.errors import (
+    DataError,
+    QualityError,
+    UnknownSymbolError,
+    UserError,
+    VenueUnavailableError,
+)
+from alpaca_strategy.jobs.audit import audit
 from alpaca_strategy.jobs.fetch import FetchSummary, fetch_tape
-from alpaca_strategy.market.bars import build_session_bars
+from alpaca_strategy.jobs.staged import (
+    CHECK,
+    checked_tapes,
+    keep_published,
+    lay_down,
+    staged_bars,
+    take_up,
+    tape_hashes,
+    tape_of,
+    tidy,
+    write_bars,
+)
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.quality.gate import Decision
 from alpaca_strategy.storage.actions import write_actions
@@ -62,9 +79,10 @@ def plan(session: str) -> dict[str, Any]:
     settings = home.settings
     symbols, size = settings.symbols(), settings.data.chunk_symbols
     chunks = [list(symbols[i : i + size]) for i in range(0, len(symbols), size)]
-    actions = home.market_data().corporate_actions(
-        symbols, day.day - _ACTIONS_BEFORE, day.day + _ACTIONS_AFTER
-    )
+    with closing(home.market_data()) as market_data:
+        actions = market_data.corporate_actions(
+            symbols, day.day - _ACTIONS_BEFORE, day.day + _ACTIONS_AFTER
+        )
     write_actions(home.lake, actions)
     return {"session": session, "chunks": chunks}
 
@@ -98,24 +116,27 @@ def fetch(
 def build_bars(session: str, symbols: Sequence[str] | None = None) -> dict[str, Any]:
     """Build the minute bars of the staged symbols, each on its own."""
     home, day = services(), parse_session(session)
-    wanted = [s for s in _asked(home, symbols) if home.staging.manifest(day.day, s)]
-    observed = 0
-    for symbol in wanted:
-        tape = home.staging.read_tape(day.day, symbol)
-        bars = build_session_bars(tape, day, [symbol], home.conditions)
-        home.staging.write_table(day.day, symbol, BARS, bars)
-        observed += bars["observed"].to_pylist().count(True)
-    count = len(wanted) * day.minutes
-    return {"session": session, "symbols": len(wanted), "bars": count, "observed": observed}
+    take_up(home, day.day)
+    count = observed = 0
+    for symbol in _asked(home, symbols):
+        manifest = tape_of(home, day.day, symbol)
+        if manifest is not None:
+            bars = write_bars(home, day, symbol, manifest.tape_hash)
+            observed += bars["observed"].to_pylist().count(True)
+            count += 1
+    bars_built = count * day.minutes
+    return {"session": session, "symbols": count, "bars": bars_built, "observed": observed}
 
 
 def check(session: str) -> dict[str, Any]:
     """Check the staged session, keep the report, and say what may be published.
 
     Raises:
+        DataError: Nothing is staged, or it is not of the settings in force.
         QualityError: The session must not be published; the report tells why.
     """
     home, day = services(), parse_session(session)
+    take_up(home, day.day)
     with home.catalog.session_lock(day.day, home.settings.data.feed):
         judgement, uri = audit(home, day)
     link = f"/alpaca/quality/{day.day}"
@@ -149,14 +170,9 @@ def publish(session: str) -> dict[str, Any]:
         if note["refused"]:
             msg = f"{note['refused']} See the quality report: /alpaca/quality/{day.day}."
             raise QualityError(msg)
-        tapes = tape_hashes(home, day, asked)
-        if note["tapes"] != tapes:
-            msg = (
-                f"The staged trades of {day.day} changed after the check; run `alpaca-strategy "
-                f"check --session {day.day}` again, then publish."
-            )
-            raise DataError(msg)
+        tapes = checked_tapes(home, day, note)
         failed = {s: why for s, why in note["failed"].items() if s not in tapes}
+        keep_published(home, day, failed)
         done = publish_session(
             lake=home.lake,
             catalog=home.catalog,
@@ -174,7 +190,8 @@ def publish(session: str) -> dict[str, Any]:
             report_uri=note["report_uri"],
             lock=lock,
         )
-    _tidy(home)
+        lay_down(home, day.day)
+    tidy(home)
     published = [s for s in done.symbols if s.status is SymbolStatus.PUBLISHED]
     return {
         "session": session,
@@ -197,17 +214,38 @@ def corrections(session: str) -> dict[str, Any]:
             continue
         text = earlier.day.isoformat()
         fetched = _fetch(home, earlier, home.settings.symbols(), repull=True)
-        known = home.catalog.symbol_sessions(earlier.day, earlier.day, feed)
-        published = {symbol: row.tape_hash for (_, symbol), row in known.items() if row.tape_hash}
-        staged = tape_hashes(home, earlier, home.settings.symbols())
-        differing = {s for s, was in published.items() if staged.get(s, was) != was}
-        if not differing.union(fetched.corrected):
+        if not _differing(home, earlier).union(fetched.corrected):
+            lay_down(home, earlier.day)
             continue
         build_bars(text)
         check(text)
         if publish(text)["changed"]:
             republished.append(text)
     return {"session": session, "republished": republished}
+
+
+def _differing(home: Services, day: Session) -> set[str]:
+    """Return the symbols whose staged tape is not what was published, or was not to be had then.
+
+    Raises:
+        VenueUnavailableError: Published symbols could not be fetched again.
+    """
+    known = home.catalog.symbol_sessions(day.day, day.day, home.settings.data.feed)
+    staged = tape_hashes(home, day, home.settings.symbols())
+    failed = home.staging.failures(day.day)
+    lost = sorted(s for (_, s), row in known.items() if row.tape_hash and s in failed)
+    if lost:
+        msg = (
+            f"{', '.join(lost)} of {day.day} could not be fetched again ({failed[lost[0]]}); what "
+            f"is published stays, run it again later."
+        )
+        raise VenueUnavailableError(msg)
+    return {
+        symbol
+        for (_, symbol), row in known.items()
+        if symbol in staged
+        and (row.status is SymbolStatus.FAILED or row.tape_hash not in {None, staged[symbol]})
+    }
 
 
 def _fetch(
@@ -219,6 +257,7 @@ def _fetch(
     repull: bool = False,
     progress: Progress | None = None,
 ) -> FetchSummary:
+    take_up(home, day.day)
     with closing(home.market_data()) as market_data:
         return fetch_tape(
             market_data=market_data,
@@ -250,7 +289,8 @@ def _tape(home: Services, day: Session, symbols: Sequence[str]) -> Iterator[pa.T
 def _published_before(home: Services, day: Session) -> dict[str, Any]:
     """Answer for a session whose staging was tidied away after its publication."""
     row = home.catalog.session(day.day, home.settings.data.feed)
-    if row is None or row.status is not SessionStatus.PUBLISHED:
+    unchecked = bool(home.staging.symbols(day.day))
+    if row is None or row.status is not SessionStatus.PUBLISHED or unchecked:
         msg = (
             f"The session {day.day} has not been checked; run `alpaca-strategy check --session "
             f"{day.day}` first, or `alpaca-strategy backfill` for all steps."
@@ -263,14 +303,3 @@ def _published_before(home: Services, day: Session) -> dict[str, Any]:
         "symbols": row.symbols_published,
         "trades": row.trade_count,
     }
-
-
-def _tidy(home: Services) -> None:
-    """Remove staged files of published sessions that no re-pull will look at again."""
-    feed = home.settings.data.feed
-    keep = home.settings.data.repull_sessions + 1
-    for day in home.staging.sessions()[:-keep]:
-        row = home.catalog.session(day, feed)
-        note = home.staging.read_note(day, CHECK)
-        if row and row.status is SessionStatus.PUBLISHED and note and not note["refused"]:
-            home.staging.discard(day)

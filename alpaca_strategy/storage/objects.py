@@ -102,12 +102,12 @@ class ObjectStore:
         """Return the name behind an address that `uri` gave.
 
         Raises:
-            ValueError: The address lies outside this store.
+            DamagedFileError: The address lies outside this store.
         """
         start = (Path(self.root).as_uri() if self._local else self.root) + "/"
         if not uri.startswith(start):
-            msg = f"{uri} does not lie under {self.root}."
-            raise ValueError(msg)
+            msg = f"{uri} does not lie under {self.root}; set storage.objects back, or move it."
+            raise DamagedFileError(msg)
         return uri.removeprefix(start)
 
     def _at(self, name: str) -> UPath:

@@ -15,6 +15,7 @@ import fcntl
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -193,6 +194,10 @@ class Staging:
         remedy = f"write it again with `alpaca-strategy {name} --session {day}`"
         return read_json(self._session(day) / f"{name}.json", dict[str, Any], remedy)
 
+    def remove_note(self, day: date, name: str) -> None:
+        """Remove a note on a session, if there is one."""
+        (self._session(day) / f"{name}.json").unlink(missing_ok=True)
+
     def note_failures(self, day: date, failed: dict[str, str]) -> None:
         """Remember why symbols could not be fetched; a complete tape takes it back."""
         for symbol, reason in failed.items():
@@ -210,5 +215,9 @@ class Staging:
         return found
 
     def discard(self, day: date) -> None:
-        """Remove everything of a session."""
-        shutil.rmtree(self._session(day), ignore_errors=True)
+        """Remove everything of a session: out of sight in one step, then file by file."""
+        gone = self.root / f".{day}.{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            self._session(day).rename(gone)
+        for path in self.root.glob(".*-*.*"):  # also what a killed process left
+            shutil.rmtree(path, ignore_errors=True)

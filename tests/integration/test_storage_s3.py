@@ -128,7 +128,7 @@ def test_objects_that_are_not_there_or_not_named_well(store: ObjectStore) -> Non
     for name in ("", "../x", "/etc/passwd", "a/../b", "a//b"):
         with pytest.raises(ValueError, match="not an object's name"):
             store.put(name, b"")
-    with pytest.raises(ValueError, match="does not lie under"):
+    with pytest.raises(DamagedFileError, match="does not lie under"):
         store.name_of("s3://elsewhere/x")
 
 
