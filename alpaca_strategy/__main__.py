@@ -78,7 +78,9 @@ def _progress_bar(unit: str) -> Iterator[Any]:
 
 
 @app.callback()
-def _setup() -> None:
+def _setup(context: typer.Context) -> None:
+    if context.invoked_subcommand == "down":
+        return  # reads no settings, so that nonsense in them cannot keep a stack running
     from alpaca_strategy.config import load_settings
     from alpaca_strategy.logs import configure_logging
 

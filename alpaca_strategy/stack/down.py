@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil
 
-from alpaca_strategy.config import home, load_settings
+from alpaca_strategy.config import home
+from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.errors import EnvironmentFaultError
 from alpaca_strategy.stack import lock, processes, stop
 from alpaca_strategy.stack.layout import Layout
@@ -19,7 +22,9 @@ def down() -> None:
     Raises:
         EnvironmentFaultError: The stack belongs to another user, or a process does not end.
     """
-    layout = Layout(home(), load_settings().resolved_venue.value)
+    # No settings are read: what is running must stop even when .env has become nonsense. A home
+    # has one stack, so the venue does not matter.
+    layout = Layout(home(), Venue.SIMULATOR.value)
     report = Report(layout)
     running = lock.holder(layout)
     if running is None and not processes.of_stack(layout.home):
@@ -36,11 +41,12 @@ def _end(pid: int) -> None:
     try:
         process = psutil.Process(pid)
         process.terminate()
-        process.wait(_PATIENCE_S)
+        deadline = time.monotonic() + _PATIENCE_S
+        while processes.alive(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.kill()
     except psutil.NoSuchProcess:
         return
-    except psutil.TimeoutExpired:
-        process.kill()
     except psutil.AccessDenied as error:
         msg = f"The stack was started by another user (process {pid}); stop it as that user."
         raise EnvironmentFaultError(msg) from error

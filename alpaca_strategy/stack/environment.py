@@ -152,8 +152,12 @@ def child_environment(
         parent: The environment of `up`; passed on except for what could mislead a child.
     """
     where = addresses(settings, secrets)
-    dropped = {*TRADING_KEYS, "AIRFLOW_CONFIG", "PYTHONHOME", "PYTHONPATH", "DISPLAY"}
-    child = {name: value for name, value in parent.items() if name not in dropped}
+    dropped = {*TRADING_KEYS, "PYTHONHOME", "PYTHONPATH", "DISPLAY"}
+    child = {
+        name: value
+        for name, value in parent.items()
+        if name not in dropped and not name.startswith("AIRFLOW_")  # of another Airflow
+    }
     for option, value in airflow_options(settings, layout, secrets).items():
         child[f"AIRFLOW__{option}"] = value
     child |= {

@@ -114,6 +114,10 @@ def check_folders(layout: Layout) -> None:
     if not layout.home.is_dir():
         msg = f"{layout.home} is not a folder; create it or correct ALPACA_STRATEGY_HOME."
         raise EnvironmentFaultError(msg)
+    # It may lie in /tmp, under a name that others can foresee: whoever owns it owns the supervisor.
+    if layout.sockets.exists() and layout.sockets.stat().st_uid != os.geteuid():
+        msg = f"{layout.sockets} belongs to {layout.sockets.owner()}, not to this user; remove it."
+        raise EnvironmentFaultError(msg)
 
 
 def check_data_directory(layout: Layout) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 import psutil
 
@@ -52,6 +53,9 @@ def stop_at_once(layout: Layout) -> None:
         msg = f"These processes did not end: {names}; look at them with ps."
         raise EnvironmentFaultError(msg)
     layout.supervisor_socket.unlink(missing_ok=True)
+    if layout.sockets != layout.run:
+        with suppress(OSError):
+            layout.sockets.rmdir()
 
 
 def _stop_programs(supervisor: Supervisor, names: Iterable[str], *, timeout_s: float) -> None:

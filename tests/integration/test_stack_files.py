@@ -60,11 +60,16 @@ def test_no_process_of_the_stack_gets_the_trading_keys(home: Path) -> None:
 
 
 def test_an_airflow_of_the_users_shell_does_not_leak_into_ours(home: Path) -> None:
-    elsewhere = "postgresql://production/airflow"
-    child = environment(
-        home, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=elsewhere, AIRFLOW_HOME="/opt/airflow"
-    )
-    assert elsewhere not in child.values()
+    theirs = {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://production/airflow",
+        "AIRFLOW__CORE__FERNET_KEY_CMD": "theirs",  # no option that we set
+        "AIRFLOW__API__SSL_CERT": "/theirs.pem",
+        "AIRFLOW_CONN_VENUE": "http://theirs",
+        "AIRFLOW_CONFIG": "/opt/airflow/airflow.cfg",
+        "AIRFLOW_HOME": "/opt/airflow",
+    }
+    child = environment(home, **theirs)
+    assert set(theirs.values()).isdisjoint(child.values())
     assert child["AIRFLOW_HOME"] == str(home / "data/airflow")
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from stack_runs import PORTS, StackRun, interpreter_for
+
+from alpaca_strategy.errors import EnvironmentFaultError
+from alpaca_strategy.stack.environment import MARKER
+from alpaca_strategy.stack.layout import Layout
+from alpaca_strategy.stack.preflight import check_folders
 
 pytestmark = [pytest.mark.integration]
 
@@ -20,8 +27,9 @@ def stack(tmp_path: Path) -> Iterator[StackRun]:
     run = StackRun(tmp_path / "home")
     run.home.mkdir()
     yield run
-    assert run.living() == []
+    living = run.living()
     run.destroy()
+    assert living == []
 
 
 def refusal(stack: StackRun, status: int = 3) -> str:
@@ -89,6 +97,37 @@ def test_damaged_secrets_are_told_and_not_replaced(stack: StackRun) -> None:
     secrets.write_text("{half")
     assert f"The generated secrets in {secrets} cannot be read" in refusal(stack)
     assert secrets.read_text() == "{half"
+
+
+def test_a_stack_is_stopped_although_the_settings_have_become_nonsense(stack: StackRun) -> None:
+    orphan = "sleep 600 >/dev/null 2>&1 &"
+    subprocess.run(["/bin/sh", "-c", orphan], env={MARKER: str(stack.home)}, check=True)
+    assert len(stack.living()) == 1
+    done = subprocess.run(
+        [sys.executable, "-m", "alpaca_strategy", "down"],
+        env=stack.environment | {"ALPACA_STRATEGY_DATA__PAGE_LIMIT": "many"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "The stack is down, no process is left; the data stay.\n"
+    assert stack.living() == []
+
+
+def test_a_folder_for_sockets_that_somebody_else_has_laid_out_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a folder that belongs to somebody else")
+    layout = Layout(tmp_path / ("deep" * 25), "simulator")
+    layout.home.mkdir()
+    layout.sockets.mkdir()
+    try:
+        check_folders(layout)
+        shutil.chown(layout.sockets, "nobody")
+        with pytest.raises(EnvironmentFaultError, match=f"{layout.sockets} belongs to nobody"):
+            check_folders(layout)
+    finally:
+        layout.sockets.rmdir()
 
 
 def test_a_folder_of_another_user_is_named() -> None:
