@@ -24,6 +24,7 @@ from alpaca_strategy.state import read_state
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.stack,
     pytest.mark.timeout(900),  # several whole starts, on a machine that may be busy
 ]
 
