@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from datetime import date
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from alpaca_strategy.bootstrap import services
@@ -15,6 +18,7 @@ from alpaca_strategy.errors import (
     AlpacaStrategyError,
     CredentialsError,
     EntitlementError,
+    EnvironmentFaultError,
     UserError,
 )
 from alpaca_strategy.jobs import market_data
@@ -52,6 +56,7 @@ def backfill(
     Raises:
         UserError: End lies before start, or neither start nor sessions is given.
         CredentialsError: The keys are refused, so every session would fail.
+        EnvironmentFaultError: A worker was killed.
     """
     wanted = _wanted(start, end, sessions)
     known = services().catalog.sessions(wanted[0], wanted[-1], load_settings().data.feed)
@@ -62,11 +67,7 @@ def backfill(
         progress(len(wanted) - len(todo), len(wanted), "starting")
     if not todo:
         return done
-    spawn = get_context("spawn")  # a fork would carry threads' locks and database connections
-    with (
-        ProcessPoolExecutor(min(workers, len(todo)), spawn, initializer=_start) as fetchers,
-        ProcessPoolExecutor(1, spawn, initializer=_start) as publisher,
-    ):
+    with _processes(min(workers, len(todo))) as (fetchers, publisher):
         waiting, ahead = deque(todo), deque[tuple[str, Future[None]]]()
         while waiting or ahead:
             while waiting and len(ahead) < workers + _AHEAD:
@@ -78,14 +79,41 @@ def backfill(
                 publisher.submit(_publish, day).result()
                 done["published"] += 1
             except (CredentialsError, EntitlementError):
-                for _, later in ahead:
-                    later.cancel()
                 raise
             except AlpacaStrategyError as error:
                 done["failed"][day] = str(error)
             if progress:
                 progress(len(wanted) - len(waiting) - len(ahead), len(wanted), day)
     return done
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[tuple[ProcessPoolExecutor, ProcessPoolExecutor]]:
+    """Yield the fetching processes and the publishing one; on any error they end at once.
+
+    What they were doing is gone on with by the next run, wherever they were stopped.
+
+    Raises:
+        EnvironmentFaultError: One of them was killed.
+    """
+    others = set(active_children())
+    spawn = get_context("spawn")  # a fork would carry threads' locks and database connections
+    with (
+        ProcessPoolExecutor(workers, spawn, initializer=_start) as fetchers,
+        ProcessPoolExecutor(1, spawn, initializer=_start) as publisher,
+    ):
+        try:
+            yield fetchers, publisher
+        except BaseException as error:
+            for process in set(active_children()) - others:
+                process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                msg = (
+                    "A process of the backfill was killed, perhaps for want of memory; run it "
+                    "again, with fewer --workers: it goes on where it stopped."
+                )
+                raise EnvironmentFaultError(msg) from error
+            raise
 
 
 def _wanted(start: date | None, end: date, sessions: int) -> Sequence[date]:
@@ -111,6 +139,7 @@ def _wanted(start: date | None, end: date, sessions: int) -> Sequence[date]:
 
 
 def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent ends us
     configure_logging(load_settings().logging.model_copy(update={"level": "warning"}))
 
 
