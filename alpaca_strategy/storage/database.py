@@ -64,6 +64,7 @@ def _parse(url: str) -> URL:
     try:
         address = make_url(url)
     except (ArgumentError, ValueError) as error:  # ValueError: the port is no number
+        # pragma: allowlist nextline secret
         msg = "The database URL cannot be parsed; write it as postgresql://user:password@host/name."
         raise SettingsError(msg) from error
     if address.get_backend_name() not in {"postgresql", "postgres"}:

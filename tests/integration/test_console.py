@@ -190,6 +190,7 @@ def test_links_stay_below_the_prefix_that_the_console_is_mounted_under(client):
 
 
 def test_without_a_database_there_is_a_page_and_no_traceback(home, monkeypatch):
+    # pragma: allowlist nextline secret
     monkeypatch.setenv("ALPACA_STRATEGY_DATABASE_URL", "postgresql://u:pass-word@127.0.0.1:1/none")
     load_settings.cache_clear()
     services.cache_clear()

@@ -190,6 +190,7 @@ def test_a_session_that_is_not_over_is_not_fetched(
 
 def test_wrong_keys_stop_everything_at_once(market: RunningSimulator, root: Path) -> None:
     with pytest.raises(CredentialsError) as caught:
+        # pragma: allowlist nextline secret
         fetch(market, root, via={"secret": "not-the-secret"})
     assert "not-the-secret" not in str(caught.value)
     assert market.truth()["requests"] == {}

@@ -52,6 +52,7 @@ def test_a_taken_port_is_named_with_who_has_it_and_what_to_do(stack: StackRun, n
 
 
 def test_the_simulators_port_does_not_matter_when_alpaca_is_the_venue(stack: StackRun) -> None:
+    # pragma: allowlist nextline secret
     keys = {"ALPACA_DATA_KEY": "PKTEST", "ALPACA_DATA_SECRET": "not-a-secret"}
     taken = {"ALPACA_STRATEGY_STACK__TENSORBOARD_PORT": str(PORTS["airflow"])}
     stack.environment |= keys | taken

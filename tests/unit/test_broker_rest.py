@@ -27,6 +27,7 @@ from alpaca_strategy.errors import (
     VenueUnavailableError,
 )
 
+# pragma: allowlist nextline secret
 KEY, SECRET = "PKVISIBLE123", "very/secret+456"
 SHORT = Limits(connect_s=2, read_s=0.2, deadline_s=0.4, max_body_bytes=100_000)
 GOOD = sv.reply({"ok": 1})
