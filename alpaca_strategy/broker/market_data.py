@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -33,6 +34,7 @@ _ACTIONS = {
     "cash_dividends": "cash_dividend",
     "name_changes": "name_change",
 }
+_SPLITS = ("forward_split", "reverse_split")
 
 
 class MarketData:
@@ -216,8 +218,17 @@ def _action(kind: str, item: dict[str, Any]) -> dict[str, object]:
         "symbol": item["old_symbol" if renamed else "symbol"],
         "ex_date": date.fromisoformat(item["ex_date"]) if "ex_date" in item else process_date,
         "process_date": process_date,
-        "old_rate": float(item["old_rate"]) if "old_rate" in item else None,
-        "new_rate": float(item["new_rate"]) if "new_rate" in item else None,
+        "old_rate": _rate(item["old_rate"]) if kind in _SPLITS else None,
+        "new_rate": _rate(item["new_rate"]) if kind in _SPLITS else None,
         "cash_rate": float(item["rate"]) if kind == "cash_dividend" else None,
         "new_symbol": item["new_symbol"] if renamed else None,
     }
+
+
+def _rate(value: Any) -> float:
+    """Return how many shares; a split by nothing would spoil every price before it."""
+    rate = float(value)
+    if not 0 < rate < math.inf:
+        msg = f"rate {value} is not a positive number"
+        raise ValueError(msg)
+    return rate

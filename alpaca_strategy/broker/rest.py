@@ -7,6 +7,7 @@ of our errors: refused (keys, entitlement, a bad question), 429, no usable answe
 from __future__ import annotations
 
 import email.utils
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -252,8 +253,7 @@ class Rest:
         wait = _number(headers.get("Retry-After"))
         reset = _number(headers.get("X-RateLimit-Reset"))
         if wait is None and reset is not None:
-            sent = email.utils.parsedate_to_datetime(headers["Date"]) if "Date" in headers else None
-            wait = reset - (time.time() if sent is None else sent.timestamp())
+            wait = reset - _sent_at(headers.get("Date"))
         return min(max(1.0 if wait is None else wait, 0.05), _MAX_PUSH_BACK_S)
 
     def _heed_remaining(self) -> None:
@@ -268,7 +268,7 @@ def _host(url: str) -> str:
     try:
         parts = urlsplit(url)
         if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-            return parts.netloc  # reading the port has checked it
+            return parts.netloc.rpartition("@")[2]  # reading the port has checked it
     except ValueError:
         pass
     msg = f"The venue's address {url!r} is no URL; write data_url as https://host or http://host:port."
@@ -277,9 +277,20 @@ def _host(url: str) -> str:
 
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        number = math.nan if text is None else float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
+
+
+def _sent_at(text: str | None) -> float:
+    """Return when the venue sent its answer, by its own clock where it tells."""
+    try:
+        if text is not None:
+            return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    return time.time()
 
 
 def _said(body: str) -> str | None:

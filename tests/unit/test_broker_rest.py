@@ -235,6 +235,8 @@ def test_after_429_everybody_waits_until_the_reset(connect: Callable[..., Client
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [
+        ({"Retry-After": "nan"}, 1.0),
+        ({"X-RateLimit-Reset": "0", "Date": "yesterday"}, 0.05),
         ({"Retry-After": "7"}, 7.0),
         ({"Retry-After": "soon"}, 1.0),
         ({}, 1.0),
