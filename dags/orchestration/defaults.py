@@ -22,6 +22,8 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 errors.CredentialsError,
                 errors.EntitlementError,
                 errors.QualityError,
+                errors.DamagedFileError,
+                errors.LateTradeError,
             ],
             action=RetryAction.FAIL,
             reason="another attempt would meet the same; a person must change something",

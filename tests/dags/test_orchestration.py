@@ -52,11 +52,14 @@ def context(run_type=DagRunType.SCHEDULED, opens_at="2026-11-20T14:30", run_afte
         (errors.CredentialsError, RetryAction.FAIL),
         (errors.EntitlementError, RetryAction.FAIL),
         (errors.QualityError, RetryAction.FAIL),
+        (errors.DamagedFileError, RetryAction.FAIL),
+        (errors.LateTradeError, RetryAction.FAIL),
         (errors.RateLimitedError, RetryAction.RETRY),
         (errors.VenueUnavailableError, RetryAction.RETRY),
         (errors.ServiceUnavailableError, RetryAction.RETRY),
         (errors.BusyError, RetryAction.RETRY),
         (errors.DiskSpaceError, RetryAction.DEFAULT),
+        (errors.DataError, RetryAction.DEFAULT),  # a run of the same session may be mending it
         (RuntimeError, RetryAction.DEFAULT),
     ],
 )
