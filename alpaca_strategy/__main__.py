@@ -32,7 +32,8 @@ to the exchange simulator that `make run` starts. Nothing here trades.
 )
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration in force.")
 app.add_typer(config_app, name="config")
-out, err = Console(), Console(stderr=True)
+# What a venue or a path says is never markup, and an address is never cut in two.
+out, err = Console(markup=False, soft_wrap=True), Console(markup=False, soft_wrap=True, stderr=True)
 
 SessionOption = Annotated[
     str, typer.Option("--session", "-s", help="The session: YYYY-MM-DD, or `latest`.")

@@ -144,7 +144,8 @@ class DeltaStore:
 
     def _create(self, name: str) -> None:
         if self.is_local:
-            Path(self.folder(name)).mkdir(parents=True, exist_ok=True)
+            with parquet.writing(self.uri(name)):
+                Path(self.folder(name)).mkdir(parents=True, exist_ok=True)
         try:
             DeltaTable.create(
                 self.uri(name),

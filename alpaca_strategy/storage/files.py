@@ -14,7 +14,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as arrow_fs
 
-from alpaca_strategy.errors import DamagedFileError, DiskSpaceError, ServiceUnavailableError
+from alpaca_strategy.errors import (
+    DamagedFileError,
+    DiskSpaceError,
+    EnvironmentFaultError,
+    ServiceUnavailableError,
+)
 
 #: A row group ends at the first symbol border after this many rows, so that a reader of few
 #: symbols skips the rest, and one of all symbols is not slowed by many small pieces.
@@ -23,6 +28,9 @@ GROUP_ROWS = 8_192
 MAX_GROUP_ROWS = 524_288
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT}
+)
 _FULL_TEXTS = ("No space left", "os error 28", "os error 27", "os error 122", "File too large")
 #: Integers that mostly rise; differences take a fraction of the room.
 _RISING = frozenset({"ts_ns", "id", "minute"})
@@ -68,6 +76,12 @@ def writing(place: str) -> Iterator[None]:
                 f"The object storage at {place} cannot be written ({_first_line(error)}); check it."
             )
             raise ServiceUnavailableError(msg) from error
+        if isinstance(error, OSError) and error.errno in _FORBIDDEN:
+            msg = (
+                f"{place} cannot be written ({os.strerror(error.errno or 0)}); correct its rights, "
+                f"or choose another place."
+            )
+            raise EnvironmentFaultError(msg) from error
         raise
 
 

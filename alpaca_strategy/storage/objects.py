@@ -11,7 +11,7 @@ from typing import Any
 from upath import UPath
 
 from alpaca_strategy.errors import DamagedFileError, DiskSpaceError, ServiceUnavailableError
-from alpaca_strategy.storage.files import is_full
+from alpaca_strategy.storage.files import is_full, writing
 
 
 class ObjectStore:
@@ -41,7 +41,8 @@ class ObjectStore:
         target = self._at(name)
         try:
             if self._local:
-                _write_whole(Path(str(target)), data)
+                with writing(self.root):
+                    _write_whole(Path(str(target)), data)
             else:
                 target.write_bytes(data)
         except OSError as error:

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from alpaca_strategy.errors import BusyError, DamagedFileError, UserError
 from alpaca_strategy.market.schema import TRADE_SCHEMA
+from alpaca_strategy.storage.files import writing
 from alpaca_strategy.storage.tape_writer import (
     FAILURE,
     MANIFEST,
@@ -82,7 +83,8 @@ class Staging:
             BusyError: Another run holds it for longer than wait_s.
         """
         folder = self.folder(day, symbol).parent
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(str(folder)):
+            folder.mkdir(parents=True, exist_ok=True)
         ends_at = time.monotonic() + wait_s
         with (folder / f".{symbol}.lock").open("w") as file:
             while True:
@@ -196,7 +198,8 @@ class Staging:
 
     def remove_note(self, day: date, name: str) -> None:
         """Remove a note on a session, if there is one."""
-        (self._session(day) / f"{name}.json").unlink(missing_ok=True)
+        with writing(str(self._session(day))):
+            (self._session(day) / f"{name}.json").unlink(missing_ok=True)
 
     def note_failures(self, day: date, failed: dict[str, str]) -> None:
         """Remember why symbols could not be fetched; a complete tape takes it back."""

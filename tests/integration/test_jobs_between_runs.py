@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 
 import pytest
@@ -151,3 +153,32 @@ def test_sessions_are_listed_although_their_reports_lie_elsewhere(
     set_to(monkeypatch, STORAGE__OBJECTS="elsewhere/{venue}")
     (row,) = lake.list_sessions(None, date.fromisoformat(NEXT))
     assert row["report"].endswith(".html")
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "alpaca_strategy", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def test_what_a_venue_says_is_printed_as_it_is(house: House) -> None:
+    house.simulator.fault("status", LISTING, code=422, body={"message": "what is [/b] to us"})
+    done = command("fetch", "--session", DAY, "--symbols", "TSLA")
+    assert done.returncode == 4
+    assert "what is [/b] to us" in done.stderr
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_sentence(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_all(DAY)
+    (house.home / "folder.parquet").mkdir()
+    (house.home / "file").write_text("")
+    done = command("export", "TSLA", str(house.home / "folder.parquet"))
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+    for name in ("LAKE", "OBJECTS", "STAGING"):
+        monkeypatch.setenv(f"ALPACA_STRATEGY_STORAGE__{name}", str(house.home / "file" / "x"))
+        step = {"LAKE": "publish", "OBJECTS": "check", "STAGING": "fetch"}[name]
+        done = command(step, "--session", DAY)
+        assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+        assert "cannot be written" in done.stderr
+        monkeypatch.delenv(f"ALPACA_STRATEGY_STORAGE__{name}")
