@@ -129,13 +129,6 @@ class Staging:
         folder, now = self.folder(day, symbol), now or datetime.now(UTC)
         return TapeWriter(folder, key, remedy=self._remedy(day), now=now, afresh=afresh)
 
-    def write_tape(self, day: date, symbol: str, key: FetchKey, table: pa.Table) -> Manifest:
-        """Stage a whole tape that is at hand, in place of the one there is."""
-        with self.symbol_lock(day, symbol):
-            writer = self.writer(day, symbol, key, afresh=True)
-            writer.append(table)
-            return writer.finish(datetime.now(UTC))[0]
-
     def remove_tape(self, day: date, symbol: str) -> None:
         """Remove a symbol's tape and what was built from it; whoever calls holds its lock."""
         folder = self.folder(day, symbol)
