@@ -17,6 +17,7 @@ import typer
 from alpaca_strategy.config import load_settings
 from alpaca_strategy.errors import AlpacaStrategyError, SettingsError
 from alpaca_strategy.simulator import server
+from alpaca_strategy.simulator.clock import MAX_RATE
 from alpaca_strategy.simulator.encode import parse_timestamp
 from alpaca_strategy.simulator.venue import Options
 from alpaca_strategy.simulator.world import Parameters, Split
@@ -87,7 +88,7 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
         str | None, typer.Option(help="Simulated time at the start; default: the real time.")
     ] = None,
     rate: Annotated[
-        float, typer.Option(min=0.001, max=1e5, help="Simulated seconds per second.")
+        float, typer.Option(min=0.001, max=MAX_RATE, help="Simulated seconds per second.")
     ] = 1.0,
     paused: Annotated[bool, typer.Option(help="Start with the clock standing still.")] = False,
     requests_per_minute: Annotated[

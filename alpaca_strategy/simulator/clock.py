@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 
 from alpaca_strategy.simulator.calendar import NEW_YORK
 
 BILLION = 1_000_000_000
+MAX_RATE = 1e5  # simulated seconds per second
 
 
 @dataclass(slots=True)
@@ -45,7 +47,17 @@ class SimClock:
         paused: bool | None = None,
         advance_s: float = 0.0,
     ) -> None:
-        """Change what is given and let the rest run on from where it stands."""
+        """Change what is given and let the rest run on from where it stands.
+
+        Raises:
+            ValueError: A rate or a number of seconds makes no sense; nothing is changed.
+        """
+        if rate is not None and not 0 < rate <= MAX_RATE:  # NaN too
+            msg = f"rate must be above 0 and at most {MAX_RATE:g}, got {rate}"
+            raise ValueError(msg)
+        if not isfinite(advance_s):
+            msg = f"advance_s must be a number of seconds, got {advance_s}"
+            raise ValueError(msg)
         start = self.now_ns() if now_ns is None else now_ns
         self.epoch_ns = start + int(advance_s * BILLION)
         self._set_ns = time.time_ns()

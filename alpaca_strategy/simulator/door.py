@@ -65,11 +65,14 @@ def set_clock(venue: Venue, body: dict[str, Any]) -> object:
     if unknown:
         msg = f"the clock knows set, rate, paused, advance_s and not {sorted(unknown)}"
         raise ValueError(msg)
-    given = body.get("set")
+    given, paused = body.get("set"), body.get("paused")
+    if not isinstance(paused, bool | None):  # the text "false" would count as true
+        msg = f"paused must be true or false, got {paused!r}"
+        raise TypeError(msg)
     venue.clock.set(
         now_ns=None if given is None else encode.parse_timestamp(str(given)),
         rate=None if "rate" not in body else float(body["rate"]),
-        paused=body.get("paused"),
+        paused=paused,
         advance_s=float(body.get("advance_s", 0)),
     )
     return get_clock(venue, {})

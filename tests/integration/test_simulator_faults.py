@@ -236,6 +236,27 @@ def test_the_side_door_needs_its_token_and_understands_only_what_exists(
         simulator.damage("spike", "NOPE", SESSION)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rate": "nan"}, "rate"),
+        ({"rate": 0}, "rate"),
+        ({"rate": -1}, "rate"),
+        ({"rate": 1e9}, "rate"),
+        ({"advance_s": "inf"}, "advance_s"),
+        ({"paused": "false"}, "paused"),
+        ({"set": "noon"}, "noon"),
+    ],
+)
+def test_a_nonsense_clock_is_refused_and_nothing_changes(
+    simulator: RunningSimulator, change: dict[str, object], told: str
+) -> None:
+    before = simulator.clock()  # it stands still here
+    with pytest.raises(ValueError, match=told):
+        simulator.clock(**change)
+    assert simulator.clock() == before
+
+
 def test_every_action_has_been_tried_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert [action for action in ACTIONS if f'"{action}"' not in text] == []
