@@ -52,10 +52,17 @@ def system_user() -> str:
     """Return the user that Postgres runs as; it refuses to run as root.
 
     Raises:
-        EnvironmentFaultError: We are root and no other user can be had.
+        EnvironmentFaultError: We are root and no other user can be had, or our user has no name.
     """
-    if os.geteuid() != 0:
-        return pwd.getpwuid(os.geteuid()).pw_name
+    if (uid := os.geteuid()) != 0:
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError as error:
+            msg = (
+                f"The user id {uid} has no name on this machine, and Postgres needs one; run as "
+                f"another user, or give it a line in /etc/passwd."
+            )
+            raise EnvironmentFaultError(msg) from error
     try:
         pwd.getpwnam(_SYSTEM_USER)
     except KeyError:

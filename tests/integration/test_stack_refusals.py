@@ -17,6 +17,7 @@ from stack_runs import PORTS, StackRun, interpreter_for
 from alpaca_strategy.errors import EnvironmentFaultError
 from alpaca_strategy.stack.environment import MARKER
 from alpaca_strategy.stack.layout import Layout
+from alpaca_strategy.stack.postgres import system_user
 from alpaca_strategy.stack.preflight import check_folders
 
 pytestmark = [pytest.mark.integration]
@@ -129,6 +130,14 @@ def test_a_folder_for_sockets_that_somebody_else_has_laid_out_is_refused(tmp_pat
             check_folders(layout)
     finally:
         layout.sockets.rmdir()
+
+
+def test_a_user_without_a_name_is_told_that_postgres_needs_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 54_321)  # as containers do
+    with pytest.raises(EnvironmentFaultError, match="The user id 54321 has no name"):
+        system_user()
 
 
 def test_a_folder_of_another_user_is_named() -> None:
