@@ -1,4 +1,7 @@
-"""Run every benchmark in this folder, print one table, and fail where a goal does not hold."""
+"""Run every benchmark in this folder, print one table, and fail where a goal does not hold.
+
+The figures go to results.json beside this file, and as a page to docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def machine() -> dict[str, object]:
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -44,6 +47,34 @@ def show(value: object) -> str:
     if value is None:
         return ""
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def page(results: dict[str, list[dict[str, object]]], at: dict[str, object]) -> str:
+    """Return the figures as a page of the documentation."""
+    lines = [
+        "# Figures",
+        "",
+        f"Written by `make bench` on {at['at']}: {at['cores']} cores, {at['system']}, Python "
+        + f"{at['python']}.",
+        "A ratio is ours to the peer's, or to the goal's limit, in one run on the same work. How each",
+        "figure is measured stands at the top of its script in `benchmarks/`.",
+    ]
+    for name, figures in results.items():
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            "| figure | value | peer | ratio | goal | |",
+            "|" + "---|" * 6,
+        ]
+        for figure in figures:
+            holds = figure.get("holds")
+            verdict = "" if holds is None else ("holds" if holds else "**missed**")
+            peer = f"{figure.get('peer') or ''} {show(figure.get('peer_value'))}".strip()
+            value = f"{show(figure.get('value'))} {figure.get('unit') or ''}".strip()
+            cells = (figure["name"], value, peer, show(figure.get("ratio")), figure.get("goal"))
+            lines.append("| " + " | ".join(str(c or "") for c in cells) + f" | {verdict} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -70,8 +101,9 @@ def main() -> int:
     Console(width=180).print(table)
     path = HERE / "results.json"
     before = json.loads(path.read_text())["benchmarks"] if path.exists() and wanted else {}
-    merged = {"machine": machine(), "benchmarks": {**before, **results}}
-    path.write_text(json.dumps(merged, indent=1) + "\n")
+    merged, at = {**before, **results}, machine()
+    path.write_text(json.dumps({"machine": at, "benchmarks": merged}, indent=1) + "\n")
+    (HERE.parent / "docs" / "benchmarks.md").write_text(page(merged, at))
     return 0 if good else 1
 
 
