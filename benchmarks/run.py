@@ -51,13 +51,13 @@ def show(value: object) -> str:
 
 def page(results: dict[str, list[dict[str, object]]], at: dict[str, object]) -> str:
     """Return the figures as a page of the documentation."""
+    where = f"{at['cores']} cores, {at['system']}, Python {at['python']}"
     lines = [
         "# Figures",
         "",
-        f"Written by `make bench` on {at['at']}: {at['cores']} cores, {at['system']}, Python "
-        + f"{at['python']}.",
-        "A ratio is ours to the peer's, or to the goal's limit, in one run on the same work. How each",
-        "figure is measured stands at the top of its script in `benchmarks/`.",
+        f"Written by `make bench` on {at['at']}: {where}.",
+        "A ratio is ours to the peer's, or to the goal's limit, in one run on the same work. How",
+        "each figure is measured stands at the top of its script in `benchmarks/`.",
     ]
     for name, figures in results.items():
         lines += [
