@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import psutil
 
 from alpaca_strategy.config import home
@@ -41,10 +39,7 @@ def _end(pid: int) -> None:
     try:
         process = psutil.Process(pid)
         process.terminate()
-        deadline = time.monotonic() + _PATIENCE_S
-        while processes.alive(process) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.kill()
+        processes.kill(processes.wait([process], timeout_s=_PATIENCE_S))
     except psutil.NoSuchProcess:
         return
     except psutil.AccessDenied as error:

@@ -28,7 +28,7 @@ def of_stack(home: Path) -> list[psutil.Process]:
         for child in descendants(process):
             found.setdefault(child.pid, child)
     found.pop(os.getpid(), None)
-    return [process for process in found.values() if _alive(process)]
+    return [process for process in found.values() if alive(process)]
 
 
 def _belongs(process: psutil.Process, home: Path) -> bool:
@@ -38,7 +38,8 @@ def _belongs(process: psutil.Process, home: Path) -> bool:
         return False
 
 
-def _alive(process: psutil.Process) -> bool:
+def alive(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that only its parent has not reaped yet does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
@@ -72,14 +73,25 @@ def is_postgres(process: psutil.Process) -> bool:
 def end(processes: Iterable[psutil.Process], *, grace_s: float) -> None:
     """Ask processes to end, then make them; returns when none is left."""
     asked = [process for process in processes if _send(process, signal.SIGTERM)]
-    _, left = psutil.wait_procs(asked, timeout=grace_s)
-    kill(left)
+    kill(wait(asked, timeout_s=grace_s))
+
+
+def wait(processes: Iterable[psutil.Process], *, timeout_s: float) -> list[psutil.Process]:
+    """Wait for processes to end and return those that did not.
+
+    Unlike psutil's own wait, it takes for ended what only a slow parent has not reaped: in a
+    container without an init that is every orphan.
+    """
+    deadline, left = time.monotonic() + timeout_s, list(processes)
+    while (left := [process for process in left if alive(process)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
 
 
 def kill(processes: Sequence[psutil.Process]) -> None:
     """End processes at once."""
     killed = [process for process in processes if _send(process, signal.SIGKILL)]
-    psutil.wait_procs(killed, timeout=5)
+    wait(killed, timeout_s=5)
 
 
 def end_stack(home: Path, *, grace_s: float = 10) -> list[str]:
@@ -116,8 +128,7 @@ def _stop_postgres(servers: Sequence[psutil.Process]) -> None:
                 _send(process, signal.SIGINT)
         except psutil.Error:
             continue
-    _, left = psutil.wait_procs(list(servers), timeout=60)
-    kill(left)
+    kill(wait(servers, timeout_s=60))
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> bool:

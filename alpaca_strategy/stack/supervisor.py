@@ -118,8 +118,6 @@ def launch(
     Raises:
         EnvironmentFaultError: It ends at once; its log says why.
     """
-    layout.supervisor_socket.unlink(missing_ok=True)
-    log = layout.program_logs / "supervisord.log"
     variables = {
         "STACK_USER": pwd.getpwuid(os.geteuid()).pw_name,
         "STACK_RUN": str(layout.run),
@@ -136,28 +134,33 @@ def launch(
         "STACK_TENSORBOARD_PORT": str(settings.stack.tensorboard_port),
         "STACK_TENSORBOARD_LOGS": str(layout.tensorboard_logs),
     }
-    output = (layout.program_logs / "supervisord.out").open("wb")
-    with output:
-        process = subprocess.Popen(  # noqa: S603 - our own configuration
-            [
-                sys.executable,
-                "-m",
-                "supervisor.supervisord",
-                "-c",
-                str(layout.supervisor_configuration),
-            ],
-            env={**environment, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for `up`, which stops everything in order
-        )
-    supervisor, deadline = Supervisor(layout), time.monotonic() + 30
+    command = [sys.executable, "-m", "supervisor.supervisord"]
+    command += ["-c", str(layout.supervisor_configuration)]
+    said = layout.program_logs / "supervisord.out"
+    for _ in range(2):  # one that ends in the same moment may take the new one's socket away
+        layout.supervisor_socket.unlink(missing_ok=True)
+        with said.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own configuration
+                command,
+                env={**environment, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for `up`, which stops everything in order
+            )
+        if _comes_up(process, Supervisor(layout)):
+            return process
+    reason = said.read_text(errors="replace").strip()[-400:] or "it says nothing"
+    log = layout.program_logs / "supervisord.log"
+    msg = f"The supervisor did not start: {reason}; see {log}."
+    raise EnvironmentFaultError(msg)
+
+
+def _comes_up(process: subprocess.Popen[bytes], supervisor: Supervisor) -> bool:
+    deadline = time.monotonic() + 60
     while not supervisor.answers():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
-            said = (layout.program_logs / "supervisord.out").read_text(errors="replace").strip()
-            msg = f"The supervisor did not start: {said[-400:] or 'it says nothing'}; see {log}."
-            raise EnvironmentFaultError(msg)
+            return False
         time.sleep(0.05)
-    return process
+    return True

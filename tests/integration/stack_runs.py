@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import re
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +20,22 @@ from typing import Any
 import psutil
 
 from alpaca_strategy.stack import processes
+from alpaca_strategy.stack.layout import Layout
+from alpaca_strategy.stack.supervisor import Supervisor
 
-#: Each worker of a parallel test run has ports of its own.
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_FIRST = {"airflow": 18180, "postgres": 18533, "simulator": 18190, "tensorboard": 18106}
-PORTS = {name: port + 20 * _WORKER for name, port in _FIRST.items()}
+
+def _free_ports(names: tuple[str, ...]) -> dict[str, int]:
+    """Return ports that nobody listens on, neither another test run nor a user's stack."""
+    ports: dict[str, int] = {}
+    while len(ports) < len(names):
+        port = random.SystemRandom().randrange(18000, 19000)
+        with socket.socket() as probe:
+            if port not in ports.values() and probe.connect_ex(("127.0.0.1", port)) != 0:
+                ports[names[len(ports)]] = port
+    return ports
+
+
+PORTS = _free_ports(("airflow", "postgres", "simulator", "tensorboard"))
 PROGRAMS = (
     "postgres",
     "simulator",
@@ -85,6 +98,16 @@ def _runs(user: str, python: str, code: str = "pass") -> bool:
 def _hear_hang_ups() -> None:
     """Undo what a test run started with nohup hands down."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def new_home() -> Path:
+    """Return an empty folder that Postgres' own user may pass through.
+
+    Not pytest's: every other test run on the machine closes its root to other users again.
+    """
+    home = Path(tempfile.mkdtemp(prefix="stack-"))
+    home.chmod(0o755)
+    return home
 
 
 class StackRun:
@@ -202,10 +225,9 @@ class StackRun:
         return content
 
     def program_pid(self, name: str) -> int:
-        """Return the process of a program, as `status` tells it; 0 where it does not run."""
-        _, said = self.verb("status")
-        found = re.search(rf"{name}\s+RUNNING\s+(\d+)", said)
-        return int(found.group(1)) if found else 0
+        """Return the process of a program; 0 where it does not run."""
+        programs = Supervisor(Layout(self.home, "simulator")).programs()
+        return programs[name].pid if name in programs else 0
 
     def destroy(self) -> None:
         """Leave nothing behind, whatever a test did."""

@@ -7,16 +7,14 @@ import os
 import shutil
 import signal
 import stat
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psutil
 import psycopg2
 import pytest
-from stack_runs import PORTS, PROGRAMS, READY_S, StackRun, interpreter_for, wait_for
+from stack_runs import PORTS, PROGRAMS, READY_S, StackRun, interpreter_for, new_home, wait_for
 
 from alpaca_strategy.stack import processes
 from alpaca_strategy.stack.airflow_api import AirflowApi
@@ -30,9 +28,8 @@ pytestmark = [
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[StackRun]:
-    run = StackRun(tmp_path / "home", ALPACA_API_KEY="TRADE", ALPACA_SECRET_KEY="TRADE-SECRET")
-    run.home.mkdir()
+def stack() -> Iterator[StackRun]:
+    run = StackRun(new_home(), ALPACA_API_KEY="TRADE", ALPACA_SECRET_KEY="TRADE-SECRET")
     yield run
     run.destroy()
 
@@ -148,10 +145,10 @@ def test_a_signal_in_the_middle_of_the_start_leaves_nothing(
     assert_nothing_is_left(stack)
 
 
-def test_everything_runs_as_an_ordinary_user() -> None:
+def test_databases_come_up_as_an_ordinary_user() -> None:
     if os.geteuid() != 0:
         pytest.skip("the other tests run as an ordinary user already")
-    home = Path(tempfile.mkdtemp(prefix="stack-"))
+    home = new_home()
     shutil.chown(home, "nobody")
     try:
         python = interpreter_for("nobody", home / "venv")
@@ -161,7 +158,8 @@ def test_everything_runs_as_an_ordinary_user() -> None:
         # pragma: allowlist nextline secret
         keys = {"ALPACA_DATA_KEY": "PKTEST", "ALPACA_DATA_SECRET": "not-a-secret"}
         run = StackRun(home, user="nobody", python=python, **keys)
-        run.up_and_ready()
+        run.up()
+        run.wait_until_said("✓ databases")
         users = {process.username() for process in run.living()}
         assert users == {"nobody"}
         assert {p.name() for p in run.living()} >= {"postgres"}

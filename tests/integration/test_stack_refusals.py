@@ -7,12 +7,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack_runs import PORTS, StackRun, interpreter_for
+from stack_runs import PORTS, StackRun, interpreter_for, new_home
 
 from alpaca_strategy.errors import EnvironmentFaultError
 from alpaca_strategy.stack.environment import MARKER
@@ -24,9 +23,8 @@ pytestmark = [pytest.mark.integration]
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[StackRun]:
-    run = StackRun(tmp_path / "home")
-    run.home.mkdir()
+def stack() -> Iterator[StackRun]:
+    run = StackRun(new_home())
     yield run
     living = run.living()
     run.destroy()
@@ -143,9 +141,8 @@ def test_a_user_without_a_name_is_told_that_postgres_needs_one(
 def test_a_folder_of_another_user_is_named() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can make a folder that belongs to somebody else")
-    home = Path(tempfile.mkdtemp(prefix="stack-"))
+    home = new_home()
     try:
-        home.chmod(0o755)
         (home / "data").mkdir()
         python = interpreter_for("nobody", home / "venv")
         if python is None:
