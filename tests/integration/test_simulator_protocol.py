@@ -354,8 +354,10 @@ def test_wrong_credentials_are_refused_in_each_hosts_own_way(simulator: RunningS
 
 def test_the_rate_limit_is_per_key_and_host_and_says_when_it_ends() -> None:
     with running_simulator(
-        # pragma: allowlist nextline secret
-        requests_per_minute=3, rate_window_s=600, key="ONE,TWO", secret="a,b"
+        requests_per_minute=3,
+        rate_window_s=600,
+        key="ONE,TWO",
+        secret="a,b",  # pragma: allowlist secret
     ) as limited:
 
         def ask(key: str, secret: str, path: str) -> requests.Response:
