@@ -137,19 +137,18 @@ def launch(
     command = [sys.executable, "-m", "supervisor.supervisord"]
     command += ["-c", str(layout.supervisor_configuration)]
     said = layout.program_logs / "supervisord.out"
-    for _ in range(2):  # one that ends in the same moment may take the new one's socket away
-        layout.supervisor_socket.unlink(missing_ok=True)
-        with said.open("wb") as output:
-            process = subprocess.Popen(  # noqa: S603 - our own configuration
-                command,
-                env={**environment, **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for `up`, which stops everything in order
-            )
-        if _comes_up(process, Supervisor(layout)):
-            return process
+    layout.supervisor_socket.unlink(missing_ok=True)
+    with said.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own configuration
+            command,
+            env={**environment, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for `up`, which stops everything in order
+        )
+    if _comes_up(process, Supervisor(layout)):
+        return process
     reason = said.read_text(errors="replace").strip()[-400:] or "it says nothing"
     log = layout.program_logs / "supervisord.log"
     msg = f"The supervisor did not start: {reason}; see {log}."

@@ -73,8 +73,8 @@ def up(*, backfill: bool = True) -> None:
         terminal = _Terminal()
         terminal.listen()
         try:
-            layout.make_folders()
             _clean_up_after_a_kill(layout, report)
+            layout.make_folders()
             preflight.check(settings, layout)
         except _StopRequestedError:
             return  # nothing has been started

@@ -18,6 +18,7 @@ from stack_runs import PORTS, PROGRAMS, READY_S, StackRun, interpreter_for, new_
 
 from alpaca_strategy.stack import processes
 from alpaca_strategy.stack.airflow_api import AirflowApi
+from alpaca_strategy.stack.layout import Layout
 from alpaca_strategy.state import read_state
 
 pytestmark = [
@@ -126,6 +127,24 @@ def test_down_stops_what_a_killed_up_has_left(stack: StackRun) -> None:
     assert stack.living()
     assert stack.verb("down") == (0, "The stack is down, no process is left; the data stay.")
     assert_nothing_is_left(stack)
+
+
+def test_a_home_too_deep_for_sockets_is_cleaned_up_after_as_well() -> None:
+    home = new_home() / ("deep" * 20)
+    home.mkdir()
+    run = StackRun(home)
+    try:
+        for _ in range(2):
+            run.up()
+            run.wait_until_said("✓ postgres")
+            run.signal(signal.SIGKILL)
+        assert "processes of a run that was killed are stopped first" in run.said()
+        assert run.verb("down")[0] == 0
+        assert_nothing_is_left(run)
+        assert not Layout(home, "simulator").sockets.exists()
+    finally:
+        run.destroy()
+        home.parent.rmdir()
 
 
 @pytest.mark.parametrize(
