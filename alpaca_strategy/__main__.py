@@ -69,13 +69,17 @@ def _progress_bar(unit: str) -> Iterator[Any]:
         TextColumn(unit),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as progress:
-        task = progress.add_task("starting", total=None)
+    progress = Progress(*columns, console=err)
+    task = progress.add_task("starting", total=None)
 
-        def move(done: int, total: int, note: str) -> None:
-            progress.update(task, completed=done, total=total, description=note)
+    def move(done: int, total: int, note: str) -> None:
+        progress.start()  # not before there is work: a refusal needs no empty bar
+        progress.update(task, completed=done, total=total, description=note)
 
+    try:
         yield move
+    finally:
+        progress.stop()
 
 
 @app.callback()

@@ -19,7 +19,9 @@ from alpaca_strategy.errors import (
     CredentialsError,
     EntitlementError,
     EnvironmentFaultError,
+    RateLimitedError,
     UserError,
+    VenueUnavailableError,
 )
 from alpaca_strategy.jobs import market_data
 from alpaca_strategy.jobs.market_data import Progress
@@ -56,6 +58,7 @@ def backfill(
     Raises:
         UserError: End lies before start, or neither start nor sessions is given.
         CredentialsError: The keys are refused, so every session would fail.
+        VenueUnavailableError: The venue does not answer; likewise.
         EnvironmentFaultError: A worker was killed.
     """
     wanted = _wanted(start, end, sessions)
@@ -78,8 +81,8 @@ def backfill(
                 future.result()
                 publisher.submit(_publish, day).result()
                 done["published"] += 1
-            except (CredentialsError, EntitlementError):
-                raise
+            except (CredentialsError, EntitlementError, VenueUnavailableError, RateLimitedError):
+                raise  # every other session would meet the same, after as long a wait
             except AlpacaStrategyError as error:
                 done["failed"][day] = str(error)
             if progress:
@@ -140,7 +143,7 @@ def _wanted(start: date | None, end: date, sessions: int) -> Sequence[date]:
 
 def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the parent ends us
-    configure_logging(load_settings().logging.model_copy(update={"level": "warning"}))
+    configure_logging(load_settings().logging.model_copy(update={"level": "error"}))
 
 
 def _prepare(day: str, rewrite: bool) -> None:  # noqa: FBT001 - crosses to another process

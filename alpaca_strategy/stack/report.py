@@ -40,9 +40,12 @@ class Report:
         """Time a step and print a line when it is done."""
         begin = time.monotonic()
         yield
-        self.seconds[name] = round(time.monotonic() - begin, 2)
-        text = f"{name}: {detail}" if detail else name
-        self.say(f"✓ {text} ({self.seconds[name]:.1f} s)")
+        self.done(f"{name}: {detail}" if detail else name, time.monotonic() - begin)
+
+    def done(self, what: str, seconds: float) -> None:
+        """Print a line for a step that succeeded, named by what stands before a colon."""
+        self.seconds[what.partition(":")[0]] = round(seconds, 2)
+        self.say(f"✓ {what} ({seconds:.1f} s)")
 
     def reached(self, name: str) -> None:
         """Note the seconds since the start, and keep all figures for the benchmark."""

@@ -13,6 +13,7 @@ import pytest
 
 from alpaca_strategy.errors import (
     CalendarRangeError,
+    CredentialsError,
     DataError,
     NotASessionError,
     QualityError,
@@ -200,3 +201,10 @@ def test_the_command_line_goes_from_the_wire_to_a_file(house: House, tmp_path: P
     assert house.simulator.secret not in done.stdout + done.stderr
     wrong = run("fetch", "--session", "2026-11-22")
     assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
+
+
+def test_refused_keys_end_a_backfill_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPACA_DATA_SECRET", "another")
+    with pytest.raises(CredentialsError, match="check ALPACA_DATA_KEY"):
+        backfill.backfill(date(2026, 11, 17), date(2026, 11, 20), workers=1)
+    assert lake.list_sessions(None, date(2026, 11, 20)) == []
