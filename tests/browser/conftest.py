@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from alpaca_strategy.state import read_state
-from tests.integration.stack_runs import StackRun
+from tests.integration.stack_runs import StackRun, new_home
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -34,15 +34,14 @@ class Site:
     password: str
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
     """Bring a stack up, without a first backfill."""
     run = None
     if given := os.environ.get("STACK_HOME"):
         home = Path(given)
     else:
-        home = tmp_path_factory.mktemp("stack") / "home"
-        home.mkdir()
+        home = new_home()
         run = StackRun(home, **SETTINGS)
     try:
         if run is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 from quality_sessions import change_tape, make_input
 
 from alpaca_strategy.quality.gate import check_session
@@ -18,7 +18,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_report_shows_in_a_sandboxed_frame(tmp_path: Path, scheme: str) -> None:
+def test_report_shows_in_a_sandboxed_frame(
+    chromium: Browser, tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
     symbols = ('"><script>document.title="run"</script>', *(f"S{n:02}" for n in range(29)))
     data = make_input(symbols=symbols, trades=200)
     data = change_tape(data, lambda tape: tape[tape.symbol != symbols[0]])
@@ -36,22 +38,18 @@ def test_report_shows_in_a_sandboxed_frame(tmp_path: Path, scheme: str) -> None:
     )
     asked: list[str] = []
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        tab = browser.new_page(color_scheme=scheme)
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto(outer.as_uri())
-        frame = tab.frame_locator("iframe")
-        assert frame.locator("h1").inner_text().startswith("The session 2024-03-05 on IEX")
-        shown = frame.locator(f"image.on-{scheme}")
-        hidden = frame.locator("image.on-dark" if scheme == "light" else "image.on-light")
-        assert shown.is_visible()
-        assert not hidden.is_visible()
-        assert tab.title() == "outer"
-        browser.close()
+    tab = chromium.new_page(color_scheme=scheme)
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(outer.as_uri())
+    frame = tab.frame_locator("iframe")
+    assert frame.locator("h1").inner_text().startswith("The session 2024-03-05 on IEX")
+    shown = frame.locator(f"image.on-{scheme}")
+    hidden = frame.locator("image.on-dark" if scheme == "light" else "image.on-light")
+    assert shown.is_visible()
+    assert not hidden.is_visible()
+    assert tab.title() == "outer"
+    tab.close()
     assert complaints == []
     assert [url for url in asked if not url.startswith(("data:", "file:", "about:"))] == []

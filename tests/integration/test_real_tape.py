@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from stack_runs import StackRun, wait_for
+from stack_runs import StackRun, new_home, wait_for
 
 from alpaca_strategy.stack.airflow_api import AirflowApi
 from alpaca_strategy.state import read_state
@@ -24,9 +24,8 @@ DAG = "market_data_nightly"
 
 
 @pytest.fixture
-def stack(tmp_path: Path, shared_data: Path) -> Iterator[StackRun]:
-    home = tmp_path / "home"
-    home.mkdir()
+def stack(shared_data: Path) -> Iterator[StackRun]:
+    home = new_home()
     universe = home / "universe.csv"
     rows = "".join(f"{symbol},{symbol},Recorded\n" for symbol in SYMBOLS)
     universe.write_text("symbol,name,sector\n" + rows)
