@@ -256,13 +256,17 @@ class Settings(BaseSettings):
 
 
 def _explain(error: ValidationError) -> str:
-    problems = []
+    problems: dict[str, str] = {}
     for item in error.errors(include_url=False):
-        where = ".".join(str(part) for part in item["loc"]) or "settings"
-        given = "" if _is_secret(where) else f" (got {item['input']!r})"
+        # A choice between types adds their names to the path; a setting's name has only words.
+        where = ".".join(str(part) for part in item["loc"] if str(part).isidentifier())
         text = item["msg"].removeprefix("Value error, ")
-        problems.append(text if where == "settings" else f"{where}: {text}{given}")
-    return "; ".join(problems)
+        if item["type"] == "extra_forbidden":
+            text = "there is no such setting"
+        elif where and not _is_secret(where):
+            text += f" (got {item['input']!r})"
+        problems[where] = f"{problems[where]}, or: {text}" if where in problems else text
+    return "; ".join(f"{where}: {text}" if where else text for where, text in problems.items())
 
 
 def _is_secret(name: str) -> bool:
