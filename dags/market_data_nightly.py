@@ -8,8 +8,8 @@ it; a quarter of an hour is how long a free account must wait for recent trades.
 
 **Writes** the staging area; the lake's tables `trades`, `bars` and `corporate_actions`; the quality
 report; last of all the session's row in Postgres, which makes it visible. Announces the asset
-`bars` when a session became visible or changed, never otherwise; the events of a backfill say so
-and set off no training. It cannot trade.
+`bars` when `publish` made a session visible or changed it, never otherwise (`corrections` does not
+announce); the events of a backfill say so and set off no training. It cannot trade.
 
 **When it fails,** the log's last line says why and what to do. `check` fails when fewer than 90 %
 of the symbols are good: its button *Quality report* shows what was seen; nothing is published, and
