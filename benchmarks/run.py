@@ -30,6 +30,15 @@ def machine() -> dict[str, object]:
     }
 
 
+def peak_mib() -> float:
+    """Return this process's own peak memory.
+
+    Not `ru_maxrss`: across exec Linux hands down the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
 def run_script(script: Path) -> list[dict[str, object]]:
     """Run one script with --json and return its figures; a script that fails is a figure too."""
     done = subprocess.run(

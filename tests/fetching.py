@@ -58,6 +58,15 @@ def fetch(
         return fetch_tape(market_data=market_data, staging=Staging(root), **{**basis, **options})
 
 
+def peak_mib() -> int:
+    """Return this process's own peak memory.
+
+    Not `ru_maxrss`: across exec Linux hands down the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
 def hashes(root: Path, day: date = DAY) -> dict[str, str]:
     """Return what was staged: the hash of every complete tape."""
     staging = Staging(root)

@@ -18,6 +18,7 @@ from alpaca_strategy.broker.market_data import MarketData
 from alpaca_strategy.broker.trades import SymbolTrades, TradePage
 from alpaca_strategy.domain.market import Session
 from alpaca_strategy.errors import (
+    AlpacaStrategyError,
     CredentialsError,
     DamagedFileError,
     EntitlementError,
@@ -53,6 +54,7 @@ class FetchSummary:
         skipped: Symbols that were complete before.
         corrected: Symbols that had a tape before, and now have another one.
         failed: Symbols that could not be fetched, each with its reason.
+        transient: Those of them for which another attempt may go better.
         trades: Trades of the fetched symbols.
         requests: Requests that it took.
     """
@@ -62,6 +64,7 @@ class FetchSummary:
     skipped: list[str] = field(default_factory=list)
     corrected: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    transient: list[str] = field(default_factory=list)
     trades: int = 0
     requests: int = 0
 
@@ -214,10 +217,11 @@ class _Run:
 
     def _one_by_one(self, symbols: Sequence[str]) -> None:
         """Fetch each symbol alone, so that a failure is its own."""
-        unanswered, last = 0, ""
+        unanswered, last = 0, VenueError()
         for symbol in symbols:
             if unanswered >= _HOPELESS:
-                self._fail(symbol, f"Not tried, because the venue does not answer: {last}")
+                msg = f"Not tried, because the venue does not answer: {last}"
+                self._fail(symbol, VenueUnavailableError(msg))
                 continue
             try:
                 self._alone(symbol)
@@ -225,11 +229,11 @@ class _Run:
             except _FATAL:
                 raise
             except (VenueUnavailableError, RateLimitedError) as error:
-                unanswered, last = unanswered + 1, str(error)
-                self._fail(symbol, last)
+                unanswered, last = unanswered + 1, error
+                self._fail(symbol, error)
             except _OF_A_SYMBOL as error:
                 unanswered = 0
-                self._fail(symbol, str(error))
+                self._fail(symbol, error)
 
     def _alone(self, symbol: str) -> None:
         writer = self._writer(symbol)
@@ -241,8 +245,11 @@ class _Run:
             # What it went on from may be the cause: a token that the venue forgot, a damaged part.
             self._follow((symbol,), [symbol], self._writer(symbol, afresh=True))
 
-    def _fail(self, symbol: str, reason: str) -> None:
+    def _fail(self, symbol: str, error: AlpacaStrategyError) -> None:
+        reason = str(error)
         self.summary.failed[symbol] = reason
+        if isinstance(error, VenueError):  # an unknown symbol, say, waits for a person instead
+            self.summary.transient.append(symbol)
         log.warning("symbol_not_fetched", session=str(self.day), symbol=symbol, reason=reason)
         self.tell(symbol)
 

@@ -28,6 +28,7 @@ from alpaca_strategy.jobs.fetch import FetchSummary, fetch_tape
 from alpaca_strategy.jobs.staged import (
     CHECK,
     checked_tapes,
+    failures,
     keep_published,
     lay_down,
     staged_bars,
@@ -110,15 +111,24 @@ def fetch(
         "skipped": len(summary.skipped),
         "trades": summary.trades,
         "failed": dict(summary.failed),
+        "transient": list(summary.transient),
     }
 
 
 def build_bars(session: str, symbols: Sequence[str] | None = None) -> dict[str, Any]:
-    """Build the minute bars of the staged symbols, each on its own."""
+    """Build the minute bars of the staged symbols, each on its own.
+
+    Raises:
+        DataError: None of them was ever fetched.
+    """
     home, day = services(), parse_session(session)
     take_up(home, day.day)
+    asked = _asked(home, symbols)
+    if not tape_hashes(home, day, asked) and not failures(home, day, asked):
+        msg = f"No trades of {day.day} are staged; run `alpaca-strategy fetch --session {day.day}`."
+        raise DataError(msg)
     count = observed = 0
-    for symbol in _asked(home, symbols):
+    for symbol in asked:
         manifest = tape_of(home, day.day, symbol)
         if manifest is not None:
             bars = write_bars(home, day, symbol, manifest.tape_hash)

@@ -20,7 +20,9 @@ def status() -> None:
     Raises:
         ServiceUnavailableError: The stack does not run, or not all of it.
     """
-    layout = Layout(home(), load_settings().resolved_venue.value)
+    running = lock.holder(Layout(home(), load_settings().resolved_venue.value))
+    venue = running.venue if running else load_settings().resolved_venue.value  # .env may differ
+    layout = Layout(home(), venue)
     report = Report(layout)
     programs = Supervisor(layout).programs()
     if not programs:
@@ -40,7 +42,7 @@ def status() -> None:
         words = ", ".join(f"{name} {value}" for name, value in sorted(health.items()))
         report.say(f"Airflow's health: {words or 'no answer'}")
         report.show(panel(state, layout))
-    if lock.holder(layout) is None:
+    if running is None:
         report.say("The `up` that started it was killed; `make down` stops what is left.")
     expected = [p for p in programs.values() if p.name != "simulator" or _simulated(layout)]
     if broken := [p.name for p in expected if p.state not in {"RUNNING", "STARTING"}]:

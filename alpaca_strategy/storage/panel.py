@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from alpaca_strategy.domain.market import Feed
-from alpaca_strategy.errors import DamagedFileError, NotPublishedError
+from alpaca_strategy.errors import DamagedFileError, NotASessionError, NotPublishedError
+from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.market.schema import BAR_COLUMNS
 from alpaca_strategy.storage import files as parquet
 from alpaca_strategy.storage.actions import adjust, split_factors
@@ -134,6 +135,7 @@ def published_rows(
 
     Raises:
         NotPublishedError: One of the sessions, or all between start and end, are not published.
+        NotASessionError: The exchange is closed from start to end.
     """
     wanted = None if sessions is None else sorted(set(sessions))
     if wanted is not None and not wanted:
@@ -159,6 +161,9 @@ def published_rows(
         msg = f"No {feed.value} session{since} is published; publish some: alpaca-strategy backfill"
         raise NotPublishedError(msg)
     if not rows:
+        if start and end and not exchange_calendar().sessions(start, end):
+            msg = f"The exchange had no session from {start} to {end}; choose a longer range."
+            raise NotASessionError(msg)
         what = f"{start} to {end}"
         raise NotPublishedError(_not_published("All sessions", what, start, end))
     return rows

@@ -61,14 +61,15 @@ DEFAULT_ARGS: dict[str, Any] = {
 def again_while_symbols_fail(context: Any, fetched: dict[str, Any]) -> dict[str, Any]:
     """Return what a fetch came to, or have it tried again for the symbols that failed.
 
-    The next attempt skips what is there already. After the last one the session goes on without
-    those symbols, and the quality gate decides whether enough remain.
+    The next attempt skips what is there already. Where it would meet the same, as for an unknown
+    symbol, and after the last one, the session goes on without those symbols, and the quality gate
+    decides whether enough remain.
 
     Raises:
-        VenueUnavailableError: Symbols failed, and attempts are left.
+        VenueUnavailableError: Symbols failed that another attempt may get, and one is left.
     """
     failed, task = fetched["failed"], context["ti"]
-    if failed and task.try_number <= task.max_tries:
+    if fetched["transient"] and task.try_number <= task.max_tries:
         first = next(iter(failed.values()))
         msg = f"{len(failed)} symbols were not fetched: {', '.join(failed)} ({first})."
         raise errors.VenueUnavailableError(msg)

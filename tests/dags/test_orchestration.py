@@ -155,10 +155,13 @@ def test_symbols_that_failed_are_tried_again_until_the_last_attempt(
     attempt: int, again: bool
 ) -> None:
     context = {"ti": SimpleNamespace(try_number=attempt, max_tries=4)}
-    done = {"failed": {"TSLA": "no usable answer"}}
+    done = {"failed": {"TSLA": "no usable answer"}, "transient": ["TSLA"]}
     if again:
         with pytest.raises(errors.VenueUnavailableError, match="1 symbols were not fetched: TSLA"):
             again_while_symbols_fail(context, done)
     else:
         assert again_while_symbols_fail(context, done) is done
-    assert again_while_symbols_fail(context, {"failed": {}}) == {"failed": {}}
+    nothing = {"failed": {}, "transient": []}
+    assert again_while_symbols_fail(context, nothing) is nothing
+    hopeless = {"failed": {"NOSUCH": "does not know a symbol of NOSUCH"}, "transient": []}
+    assert again_while_symbols_fail(context, hopeless) is hopeless

@@ -102,6 +102,8 @@ def test_a_refused_session_keeps_what_was_published_and_its_report(house: House)
 
 def test_what_was_not_checked_is_not_published(house: House) -> None:
     market_data.plan(DAY)
+    with pytest.raises(DataError, match=f"staged; run `alpaca-strategy fetch --session {DAY}`"):
+        market_data.build_bars(DAY)
     market_data.fetch(DAY)
     market_data.build_bars(DAY)
     with pytest.raises(DataError, match="has not been checked"):

@@ -15,7 +15,12 @@ from sqlalchemy import text
 from stored_sessions import DAY, SYMBOLS, make_bars, make_tape, publish
 
 from alpaca_strategy.domain.market import Feed, Severity, Venue
-from alpaca_strategy.errors import DamagedFileError, NotPublishedError, QualityError
+from alpaca_strategy.errors import (
+    DamagedFileError,
+    NotASessionError,
+    NotPublishedError,
+    QualityError,
+)
 from alpaca_strategy.market.schema import BAR_COLUMNS
 from alpaca_strategy.storage.actions import write_actions
 from alpaca_strategy.storage.catalog import Catalog
@@ -281,6 +286,9 @@ def test_missing_sessions_are_named_with_the_command_that_makes_them(
         panel(lake, catalog, sessions=None, start=OTHER, end=OTHER)
     with pytest.raises(NotPublishedError):
         panel(lake, catalog, feed=Feed.SIP)
+    weekend = {"start": date(2024, 1, 6), "end": date(2024, 1, 7)}
+    with pytest.raises(NotASessionError, match="had no session from 2024-01-06 to 2024-01-07"):
+        panel(lake, catalog, sessions=None, **weekend)
 
 
 def test_unknown_columns_are_refused(lake: Lake, catalog: Catalog) -> None:
