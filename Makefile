@@ -6,6 +6,9 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# PyTorch's small build for the CPU. With an NVIDIA GPU: make TORCH_INDEX=https://pypi.org/simple run
+TORCH := torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 LOGS := $(or $(ALPACA_STRATEGY_HOME),.)/results/logs/stack
 
 .PHONY: help
@@ -24,11 +27,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: the module venv is missing; on \
 	Debian and Ubuntu: apt-get install python3.11-venv" >&2; exit 3; }
 
+# A lock is complete, so nothing is resolved; PyTorch, whose builds differ, is not in it.
 define install_lock
 	@cmp -s requirements/$(1).lock $(VENV)/.installed-$(1) || { \
 	  echo "installing requirements/$(1).lock into $(VENV): a few minutes the first time" && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	    --requirement requirements/$(1).lock && \
+	    --no-deps --requirement requirements/$(1).lock && \
 	  cp requirements/$(1).lock $(VENV)/.installed-$(1); \
 	}
 endef
@@ -36,6 +40,12 @@ endef
 .PHONY: venv venv-dev
 venv: | $(BIN)/python ## Install what the system needs into .venv
 	$(call install_lock,base)
+	@grep -qsx '$(TORCH) $(TORCH_INDEX)' $(VENV)/.installed-torch || { \
+	  echo "installing $(TORCH) from $(TORCH_INDEX)" && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 \
+	    --extra-index-url $(TORCH_INDEX) $(TORCH) && \
+	  echo '$(TORCH) $(TORCH_INDEX)' >$(VENV)/.installed-torch; \
+	}
 	@cmp -s pyproject.toml $(VENV)/.installed-project || { \
 	  echo "installing this checkout into $(VENV)" && \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \

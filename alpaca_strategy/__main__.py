@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from alpaca_strategy import __version__
+from alpaca_strategy import __version__, model_commands
 from alpaca_strategy.errors import AlpacaStrategyError, UserError
+from alpaca_strategy.terminal import err, out, progress_bar
 
 app = typer.Typer(
     name="alpaca-strategy",
@@ -32,9 +30,6 @@ to the exchange simulator that `make run` starts. Nothing here trades.
 )
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration in force.")
 app.add_typer(config_app, name="config")
-# What a venue or a path says is never markup, and an address is never cut in two.
-out, err = Console(markup=False, soft_wrap=True), Console(markup=False, soft_wrap=True, stderr=True)
-
 SessionOption = Annotated[
     str, typer.Option("--session", "-s", help="The session: YYYY-MM-DD, or `latest`.")
 ]
@@ -57,29 +52,6 @@ def _day(text: str) -> date:
 
 def _names(text: str) -> list[str] | None:
     return [name.strip().upper() for name in text.split(",") if name.strip()] or None
-
-
-@contextmanager
-def _progress_bar(unit: str) -> Iterator[Any]:
-    """Yield a callable (done, total, note) that moves one progress bar on standard error."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(*columns, console=err)
-    task = progress.add_task("starting", total=None)
-
-    def move(done: int, total: int, note: str) -> None:
-        progress.start()  # not before there is work: a refusal needs no empty bar
-        progress.update(task, completed=done, total=total, description=note)
-
-    try:
-        yield move
-    finally:
-        progress.stop()
 
 
 @app.callback()
@@ -148,7 +120,7 @@ def fetch(
     from alpaca_strategy.jobs import market_data
 
     day = _day(session).isoformat()
-    with _progress_bar("symbols") as move:
+    with progress_bar("symbols") as move:
         done = market_data.fetch(day, _names(symbols), rewrite=rewrite, progress=move)
     out.print(
         f"{day}: {done['trades']:,} trades of {done['fetched']} symbols fetched, "
@@ -217,7 +189,7 @@ def backfill(
 
     first = _day(start) if start else None
     last = _day(end or "latest")
-    with _progress_bar("sessions") as move:
+    with progress_bar("sessions") as move:
         done = backfill_job.backfill(
             first, last, sessions=sessions, rewrite=rewrite, workers=workers, progress=move
         )
@@ -266,6 +238,9 @@ def maintain() -> None:
     from alpaca_strategy.jobs import lake
 
     out.print(lake.maintain())
+
+
+model_commands.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

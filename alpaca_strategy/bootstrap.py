@@ -17,6 +17,7 @@ from alpaca_strategy.storage.database import connect
 from alpaca_strategy.storage.lake import Lake
 from alpaca_strategy.storage.objects import ObjectStore
 from alpaca_strategy.storage.pacing import PostgresPace
+from alpaca_strategy.storage.registry import Registry
 from alpaca_strategy.storage.staging import Staging
 
 
@@ -26,6 +27,7 @@ class Services:
 
     settings: Settings
     catalog: Catalog
+    registry: Registry
     lake: Lake
     objects: ObjectStore
     staging: Staging
@@ -87,10 +89,12 @@ def services() -> Services:
     else:
         msg = "There is no database yet; start the stack with `make run`."
         raise ServiceUnavailableError(msg)
+    engine = connect(url)
     staging = Staging(Path(settings.location(settings.storage.staging)))
     return Services(
         settings=settings,
-        catalog=Catalog(connect(url)),
+        catalog=Catalog(engine),
+        registry=Registry(engine),
         lake=Lake(settings.location(settings.storage.lake)),
         objects=ObjectStore(settings.location(settings.storage.objects)),
         staging=staging,

@@ -10,33 +10,40 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from dotenv import dotenv_values
 from pydantic import (
     AliasChoices,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     computed_field,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
-from alpaca_strategy.domain.market import Feed, Venue
+from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.errors import SettingsError, UnknownSymbolError
+from alpaca_strategy.sections import (
+    DataSettings,
+    GateSettings,
+    LoggingSettings,
+    ModelSettings,
+    QualitySettings,
+    SimulatorSettings,
+    StackSettings,
+    StorageSettings,
+    TrainingSettings,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 PREFIX = "ALPACA_STRATEGY_"
@@ -55,86 +62,6 @@ def settings_file() -> Path:
     )
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataSettings(_Section):
-    """What is fetched, and how."""
-
-    universe: Path = Path("include/config/universe.csv")
-    symbols: Annotated[tuple[str, ...], NoDecode] = ()
-    feed: Feed = Feed.IEX
-    condition_table: str = "alpaca"
-    margin_minutes: int = Field(30, ge=0, le=330)
-    chunk_symbols: int = Field(10, ge=1, le=1000)
-    requests_per_minute: int = Field(200, ge=1, le=100_000)
-    page_limit: int = Field(10_000, ge=1, le=10_000)
-    keep_tape_sessions: int = Field(0, ge=0)
-    repull_sessions: int = Field(1, ge=0, le=5)
-    first_backfill_sessions: int = Field(50, ge=1, le=2000)
-
-    @field_validator("symbols", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-
-class QualitySettings(_Section):
-    """When data are good enough."""
-
-    min_symbols_published: float = Field(0.9, ge=0, le=1)
-    max_examples: int = Field(20, ge=1, le=1000)
-
-
-class StorageSettings(_Section):
-    """Where data live; ``{venue}`` is replaced, relative paths stand under the home folder."""
-
-    lake: str = "data/{venue}/lake"
-    objects: str = "results/{venue}"
-    staging: str = "data/{venue}/staging"
-    keep_versions_days: int = Field(30, ge=1)
-
-    @field_validator("lake", "objects", "staging")
-    @classmethod
-    def _only_the_venue_is_replaced(cls, value: str, info: ValidationInfo) -> str:
-        if re.search(r"[{}]", value.replace("{venue}", "")) or not value.strip():
-            msg = "a location is a folder or URL in which only {venue} is replaced"
-            raise ValueError(msg)
-        if info.field_name == "staging" and "://" in value:
-            msg = "the staging area must be a folder on this machine"
-            raise ValueError(msg)
-        return value
-
-
-class LoggingSettings(_Section):
-    """How much is said, and in what form."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
-
-
-class StackSettings(_Section):
-    """Ports and sizes of the embedded stack; everything listens on 127.0.0.1 only."""
-
-    airflow_port: int = Field(8080, ge=1024, le=65535)
-    postgres_port: int = Field(5433, ge=1024, le=65535)
-    simulator_port: int = Field(8090, ge=1024, le=65535)
-    tensorboard_port: int = Field(6006, ge=1024, le=65535)
-    parallelism: int = Field(8, ge=1, le=64)
-    min_free_gib: float = Field(3, ge=0)
-
-
-class SimulatorSettings(_Section):
-    """The synthetic market of the exchange simulator."""
-
-    seed: int = Field(7, ge=0)
-    trades_per_symbol_session: int = Field(6000, ge=1, le=10_000_000)
-    signal_ic: float = Field(0.06, ge=-0.5, le=0.5)
-    requests_per_minute: int = Field(10_000, ge=1)
-    replay: Path | None = None
-
-
 class Settings(BaseSettings):
     """Everything a user may choose, checked once at the door."""
 
@@ -145,6 +72,9 @@ class Settings(BaseSettings):
     venue: Literal["auto"] | Venue = "auto"
     data: DataSettings = DataSettings()
     quality: QualitySettings = QualitySettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    gate: GateSettings = GateSettings()
     storage: StorageSettings = StorageSettings()
     logging: LoggingSettings = LoggingSettings()
     stack: StackSettings = StackSettings()

@@ -20,6 +20,9 @@ AlpacaStrategyError
     ├── QualityError          a critical expectation failed for the whole session
     ├── NotPublishedError     a session that was asked for has not been published
     ├── BusyError             another run is working on the same session
+    ├── TooFewSessionsError   training needs more sessions than are published
+    ├── TrainingError         training came to no usable model
+    ├── ModelRefusedError     a model is foreign, expired, or of other features or another feed
     ├── DamagedFileError      a stored file cannot be read
     └── LateTradeError        a trade is older than the last one of its symbol
 
@@ -118,6 +121,18 @@ class NotPublishedError(DataError):
 
 class BusyError(DataError):
     """Another run is working on the same session."""
+
+
+class TooFewSessionsError(DataError):
+    """Training needs more sessions than are published."""
+
+
+class TrainingError(DataError):
+    """Training came to no usable model; the champion stays."""
+
+
+class ModelRefusedError(DataError):
+    """A model is foreign, expired, or was made for other features, symbols or another feed."""
 
 
 class DamagedFileError(DataError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from alpaca_strategy.config import LoggingSettings
+from alpaca_strategy.sections import LoggingSettings
 
 #: Libraries whose debug output prints request headers, and with them credentials.
 _HEADER_PRINTERS = ("urllib3", "requests", "websockets", "botocore", "aiobotocore", "httpx")

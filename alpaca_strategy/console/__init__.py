@@ -1,1 +1,1 @@
-"""The web pages: sessions and the quality of their data."""
+"""The web pages: sessions, the quality of their data, and models."""

@@ -1,4 +1,4 @@
-"""The console: sessions and data quality, as web pages.
+"""The console: sessions, the quality of their data, and models, as web pages.
 
 The pages are whole in themselves: no script, no outside reference. Whoever mounts the application
 passes the dependencies that decide who may see it.
@@ -18,6 +18,7 @@ from fastapi.responses import HTMLResponse
 from alpaca_strategy import errors
 from alpaca_strategy.console.pages import render
 from alpaca_strategy.jobs import console as jobs
+from alpaca_strategy.jobs import model_pages
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +43,14 @@ _FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.DamagedFileError, 404, "The report is gone"),
     (errors.ServiceUnavailableError, 503, "The data cannot be reached"),
     (errors.SettingsError, 503, "The settings are not usable"),
+    (errors.UserError, 404, "Not found"),
     (errors.AlpacaStrategyError, 500, "This page cannot be shown"),
 )
 
 SessionDay = Annotated[date, Path(description="A day of the exchange.")]
+ModelId = Annotated[
+    str, Path(description="A model.", pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}$")
+]
 
 
 def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
@@ -80,6 +85,17 @@ def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
         headers = {**_HEADERS, "Content-Security-Policy": REPORT_POLICY}
         return HTMLResponse(jobs.quality_report(day, check), headers=headers)
 
+    @app.get("/models", response_class=HTMLResponse)
+    @app.get("/models/", response_class=HTMLResponse)
+    def models(request: Request) -> Response:
+        """Show all models, and which one is in service."""
+        return page(request, "models.html", page=model_pages.models_page())
+
+    @app.get("/models/{model_id}", response_class=HTMLResponse)
+    def model(request: Request, model_id: ModelId) -> Response:
+        """Show one model: what was decided, how good it is, what it came from."""
+        return page(request, "model.html", page=model_pages.model_page(model_id))
+
     return app
 
 
@@ -101,5 +117,7 @@ def _explain(request: Request, error: Exception) -> HTMLResponse:
 
 
 def _not_found(request: Request, error: Exception) -> HTMLResponse:  # noqa: ARG001 - its interface
-    sentence = "There is no such page; a session is written as YYYY-MM-DD."
+    sentence = (
+        "There is no such page; a session is written as YYYY-MM-DD, a model as YYYY-MM-DD-01234567."
+    )
     return page(request, "error.html", 404, title="Not found", sentence=sentence)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from alpaca_strategy import __version__
 from alpaca_strategy.config import PROJECT_ROOT
+from alpaca_strategy.console.charts import plot_of, scale_of
+from alpaca_strategy.jobs.model_figures import HEADLINES, Measure
 
 TEMPLATES = PROJECT_ROOT / "include" / "templates" / "console"
+
+_MODEL_NAME = re.compile(r"\b\d{4}-\d\d-\d\d-[0-9a-f]{8}\b")
 
 #: What a state is called, and the sign that says it without colour.
 STATES = {
@@ -26,6 +32,38 @@ STATES = {
     "unknown": ("beyond the calendar", ""),
 }
 
+#: How a model stands, and the sign that says it without colour.
+MODEL_STATES = {
+    "serving": ("in service", "●"),
+    "provisional": ("in service, provisional", "◐"),
+    "overdue": ("in service, expired", "✕"),
+    "unfit": ("in service, may not trade", "✕"),
+    "earlier": ("has served", "○"),
+    "expired": ("expired", ""),
+    "registered": ("never served", ""),
+    "refused": ("refused", "✕"),
+    "damaged": ("damaged", "✕"),
+    "retired": ("retired", ""),
+}
+
+#: What a gate decided, in a word or two.
+VERDICTS = {
+    "promote": "promoted",
+    "provisional": "provisional",
+    "keep": "not promoted",
+    "ask": "left to a person",
+    "suspect": "suspected",
+    "refused": "refused",
+}
+
+#: What became of the champion.
+CHANGES = {
+    "promote": "into service",
+    "rollback": "rolled back to",
+    "pin": "pinned",
+    "unpin": "unpinned",
+}
+
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
@@ -36,8 +74,28 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, new_york=new_york, weekday=weekday, short=short)
-    environment.globals.update(STATES=STATES, version=__version__)
+    environment.filters.update(
+        number=number,
+        new_york=new_york,
+        weekday=weekday,
+        short=short,
+        signed=signed,
+        plain=plain,
+        setting=setting,
+        tick=tick,
+        whole_names=whole_names,
+        written=written,
+    )
+    environment.globals.update(
+        STATES=STATES,
+        MODEL_STATES=MODEL_STATES,
+        VERDICTS=VERDICTS,
+        CHANGES=CHANGES,
+        HEADLINES=HEADLINES,
+        plot_of=plot_of,
+        scale_of=scale_of,
+        version=__version__,
+    )
     return environment
 
 
@@ -58,6 +116,42 @@ def short(value: float) -> str:
             scaled = value / size
             return f"{scaled:.1f} {unit}" if scaled < 10 else f"{scaled:.0f} {unit}"
     return str(value)
+
+
+def plain(value: float | None, digits: int) -> str:
+    """Write a figure; a dash where there is none."""
+    if value is None:
+        return "\N{EN DASH}"
+    rounded = round(value, digits) + 0.0  # which makes a zero of a minus zero
+    return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float | None, digits: int) -> str:
+    """Write a figure whose sign means something; a dash where there is none."""
+    text = plain(value, digits)
+    return f"+{text}" if value is not None and round(value, digits) > 0 else text
+
+
+def tick(value: float, digits: int) -> str:
+    """Write a number of an axis; zero has no digits."""
+    return signed(value, digits) if value else "0"
+
+
+def written(value: float | None, measure: Measure) -> str:
+    """Write a figure as its measure asks for."""
+    return (signed if measure.signed else plain)(value, measure.digits)
+
+
+def setting(value: object) -> str:
+    """Write the value of a setting."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "\N{EN DASH}" if value is None else str(value)
+
+
+def whole_names(text: str) -> Markup:
+    """Write a sentence in which no line breaks within the name of a model."""
+    return Markup(_MODEL_NAME.sub(r'<span class="nowrap">\g<0></span>', str(escape(text))))  # noqa: S704 - escaped
 
 
 def new_york(moment: datetime | None) -> str:

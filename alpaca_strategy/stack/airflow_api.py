@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from datetime import date
 from pathlib import Path
@@ -84,6 +85,16 @@ class AirflowApi:
             "dag_run_conf": {},
         }
         self._request("POST", "/api/v2/backfills", body)
+
+    def trigger(self, dag_id: str) -> str:
+        """Start a run by hand; return its id."""
+        body: dict[str, Any] = {"logical_date": None, "conf": {}}
+        return str(self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run: queued, running, success or failed."""
+        run = urllib.parse.quote(run_id, safe="")
+        return str(self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run}")["state"])
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:

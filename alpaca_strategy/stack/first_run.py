@@ -1,4 +1,4 @@
-"""The first data: a backfill by the command line, then the last sessions once more by Airflow."""
+"""The first data and the first model: a backfill by the command line, then Airflow's own runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from alpaca_strategy.stack.layout import Layout
 from alpaca_strategy.stack.report import Report
 from alpaca_strategy.stack.start import Starter
 
-DAG_ID = "market_data_nightly"
+DAG_ID, TRAINING_DAG_ID = "market_data_nightly", "model_retrain_weekly"
 _AIRFLOW_SESSIONS, _AIRFLOW_RUNS = 10, 4
 #: Trades of a liquid symbol on one day, roughly; only to announce how long a backfill takes.
 _TRADES = {Feed.IEX: 15_000, Feed.SIP: 250_000}
@@ -49,7 +49,7 @@ class FirstRun:
         self._report, self._starter = report, starter
 
     def run(self, meanwhile: Callable[[], None]) -> None:
-        """Fetch the first sessions with a progress bar, then let Airflow run the last of them.
+        """Fetch the first sessions with a progress bar, then let Airflow train and run the last.
 
         Args:
             meanwhile: Called about every second; it may raise to end all.
@@ -63,6 +63,8 @@ class FirstRun:
             )
             if not self._command_line_backfill(meanwhile):
                 return
+        if not self._layout.stamp("first-model").exists():
+            self._first_model(meanwhile)
         if not self._layout.stamp("airflow-backfill").exists():
             self._airflow_backfill()
 
@@ -93,6 +95,32 @@ class FirstRun:
             style="red",
         )
         return False
+
+    def _first_model(self, meanwhile: Callable[[], None]) -> None:
+        """Let Airflow train a model of what was published, and wait for its verdict."""
+        began, api = time.monotonic(), self._starter.api
+        try:
+            if TRAINING_DAG_ID not in api.dag_ids():
+                return
+            api.unpause(TRAINING_DAG_ID)
+            run = api.trigger(TRAINING_DAG_ID)
+            self._report.say(f"Airflow runs {TRAINING_DAG_ID}: it trains and judges a first model")
+            while (state := api.run_state(TRAINING_DAG_ID, run)) not in {"success", "failed"}:
+                meanwhile()
+                time.sleep(1)
+        except AlpacaStrategyError as error:
+            self._report.say(f"The first model was not trained: {error}", style="red")
+            return
+        if state != "success":
+            self._report.say(
+                f"The run of {TRAINING_DAG_ID} failed; the log of its red task says why. Clear "
+                f"that task when mended.",
+                style="red",
+            )
+            return
+        self._mark("first-model")
+        self._report.done("first model", time.monotonic() - began)
+        self._report.reached("first_model")
 
     def _airflow_backfill(self) -> None:
         """Give the Airflow UI runs to look at."""

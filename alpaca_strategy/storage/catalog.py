@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Text, cast, func, insert, or_, select, update
+from sqlalchemy import Engine, Text, cast, func, insert, or_, select, union_all, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from alpaca_strategy.domain.market import Feed, Severity, Venue
@@ -21,6 +21,7 @@ from alpaca_strategy.storage.records import (
     SessionStatus,
     SymbolSession,
 )
+from alpaca_strategy.storage.registry_rows import pinned_bars_query
 from alpaca_strategy.storage.rows import (
     fetch_session,
     replace_symbols,
@@ -211,7 +212,7 @@ class Catalog:
         return {(row.session, row.symbol): symbol_row(row) for row in rows}
 
     def pinned_files(self, name: str, *, keep: timedelta) -> set[str]:
-        """Return the files of a table that readers may need.
+        """Return the files of a table that readers may need, or that models were made from.
 
         Args:
             name: ``trades`` or ``bars``.
@@ -227,8 +228,11 @@ class Catalog:
         old = select(revisions.c.files).where(
             or_(revisions.c.superseded_at.is_(None), revisions.c.superseded_at > func.now() - keep)
         )
+        pins = [old, select(t.session.c[f"{name}_files"])]
+        if name == "bars":
+            pins.append(pinned_bars_query())
         with self.engine.connect() as connection:
-            rows = connection.execute(old.union_all(select(t.session.c[f"{name}_files"]))).all()
+            rows = connection.execute(union_all(*pins)).all()
         return {path for row in rows for path in row[0]}
 
     def unpin(self, name: str, files: Collection[str]) -> None:

@@ -42,7 +42,7 @@ def maintain(
         keep: How long a file is kept after another one took its place; at least the longest
             publication, since staged files look like orphans.
         keep_tape_sessions: Raw tapes of that many newest sessions are kept; 0 keeps all.
-        also_pinned: Further files to keep, as ``table/path``: what models were trained on.
+        also_pinned: Further files to keep, as ``table/path``.
 
     Raises:
         BusyError: A session is being published for longer than we wait.
@@ -144,7 +144,7 @@ def _rewrite(lake: Lake, row: SessionRow, name: str) -> Pin | None:
 def vacuum(
     lake: Lake, catalog: Catalog, *, keep: timedelta, also_pinned: Collection[str] = ()
 ) -> tuple[int, int]:
-    """Delete files that neither the newest tables nor any kept revision is made of.
+    """Delete files that no newest table, kept revision or registered model is made of.
 
     Returns:
         How many files, and their bytes.

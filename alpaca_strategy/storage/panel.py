@@ -100,7 +100,7 @@ def read_panel(
         block = slice(int(starts[i]), int(starts[i + 1]))
         _fill_session(
             lake,
-            row=rows[i],
+            files=rows[i].bars_files,
             symbols=symbols,
             columns=columns,
             values=values[block],
@@ -176,10 +176,35 @@ def _not_published(count: str, which: str, start: date | None, end: date | None)
     )
 
 
+def read_session(
+    lake: Lake, files: Sequence[str], *, minutes: int, symbols: Sequence[str]
+) -> tuple[FloatArray, BoolArray]:
+    """Read the bars of one session from exactly these files, whatever is published now.
+
+    Args:
+        lake: The lake.
+        files: Of one session's bars, as its catalog row pins them.
+        minutes: Of the session.
+        symbols: The symbols, in the order wanted.
+
+    Returns:
+        Values (minutes, symbols, columns of BAR_COLUMNS), and which minutes have a bar.
+
+    Raises:
+        DamagedFileError: A file is gone or cannot be read.
+    """
+    values = np.empty((minutes, len(symbols), len(BAR_COLUMNS)), np.float64)
+    observed = np.zeros((minutes, len(symbols)), np.bool_)
+    _fill_session(
+        lake, files=files, symbols=symbols, columns=BAR_COLUMNS, values=values, observed=observed
+    )
+    return values, observed
+
+
 def _fill_session(
     lake: Lake,
     *,
-    row: SessionRow,
+    files: Sequence[str],
     symbols: Sequence[str],
     columns: Sequence[str],
     values: FloatArray,
@@ -189,7 +214,7 @@ def _fill_session(
     seats = {name: i for i, name in enumerate(symbols)}
     wanted = list(dict.fromkeys(("symbol", "minute", *columns, "observed")))
     filled = np.zeros(len(symbols), np.bool_)
-    for path in row.bars_files:
+    for path in files:
         full = f"{lake.folder('bars')}/{path}"
         with parquet.reading(full, remedy(path)):
             file = parquet.open_file(lake.filesystem, full)

@@ -17,6 +17,11 @@ BARS = Asset(name="bars", uri="lake://market/bars", group="market")
 #: an event with every success, also where nothing changed; of an alias only those that are added.
 CHANGED_BARS = AssetAlias("changed bars")
 
+#: The model in service. An event means: another one serves since now.
+CHAMPION = Asset(name="champion", uri="model://champion", group="model")
+#: As `CHANGED_BARS`.
+CHANGED_CHAMPION = AssetAlias("changed champion")
+
 
 def announce_bars(context: Any, published: dict[str, Any]) -> dict[str, Any]:
     """Add an event of `BARS` that says which session it is about; without a change there is none.
@@ -33,6 +38,18 @@ def announce_bars(context: Any, published: dict[str, Any]) -> dict[str, Any]:
         }
         context["outlet_events"][CHANGED_BARS].add(BARS, extra=extra)
     return published
+
+
+def announce_champion(context: Any, promoted: dict[str, Any]) -> dict[str, Any]:
+    """Add an event of `CHAMPION` that says which model serves now; without a change there is none.
+
+    Args:
+        context: The context of a task that has `CHANGED_CHAMPION` as an outlet.
+        promoted: What `alpaca_strategy.jobs.retrain.promote` returned.
+    """
+    if promoted["changed"]:
+        context["outlet_events"][CHANGED_CHAMPION].add(CHAMPION, extra={"model": promoted["model"]})
+    return promoted
 
 
 def live_sessions(events: Iterable[Any]) -> list[str]:

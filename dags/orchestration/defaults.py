@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, conf
 
 from alpaca_strategy import errors
 from orchestration.notifications import report_failure
 
 #: Tasks that ask the venue for data; its size is in include/pools.json.
 VENUE_POOL = "alpaca_api"
+
+#: Where trainings run: AIRFLOW__ALPACA_STRATEGY__TRAINING_QUEUE=gpu sends them to workers that have
+#: one, and that listen on it; the local executor has one queue only.
+TRAINING_QUEUE = conf.get("alpaca_strategy", "training_queue", fallback="default")
 
 #: By cause: what time can heal is tried again, what a person must change fails at once.
 RETRY_POLICY = ExceptionRetryPolicy(
@@ -24,6 +28,9 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 errors.QualityError,
                 errors.DamagedFileError,
                 errors.LateTradeError,
+                errors.TrainingError,
+                errors.TooFewSessionsError,
+                errors.ModelRefusedError,
             ],
             action=RetryAction.FAIL,
             reason="another attempt would meet the same; a person must change something",

@@ -25,6 +25,24 @@ class QualityReportLink(BaseOperatorLink):
         return f"/alpaca/quality/{session_of(ti_key.get_template_context())}"
 
 
+class ModelLink(BaseOperatorLink):
+    """Leads to the page of the model that a task is about."""
+
+    name = "Model"
+    xcom_key = "model_page"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the address of the page; of all models where the task came to none."""
+        found = ti_key.xcom_pull(task_ids="evaluate") or {}
+        return f"/alpaca/models/{found.get('model', '')}"
+
+
+def with_model_page(output: XComArg) -> XComArg:
+    """Give the task behind that output the button, and return the output."""
+    output.operator.operator_extra_links = (ModelLink(),)
+    return output
+
+
 def with_quality_report(output: XComArg) -> XComArg:
     """Give the task behind that output the button, and return the output."""
     output.operator.operator_extra_links = (QualityReportLink(),)

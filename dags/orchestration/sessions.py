@@ -19,6 +19,25 @@ SESSION_PARAM = Param(
 )
 
 
+DAY_PARAM = Param(
+    None,
+    type=["null", "string"],
+    format="date",
+    title="Until",
+    description="Last day of the sessions to train on. Empty: the latest that is over.",
+)
+
+
+def day_of(context: Any) -> str:
+    """Return the last day that a run may know of: the one asked for, else that of the run itself.
+
+    A backfilled or scheduled run looks no further than its own date, however late it runs.
+    """
+    run, asked = context["dag_run"], context["params"].get("until")
+    moment = run.logical_date or run.run_after
+    return str(asked or moment.astimezone(_NEW_YORK).date())
+
+
 def session_of(context: Any) -> str:
     """Return the day of the run's session: the one asked for, else that of the run's own interval.
 

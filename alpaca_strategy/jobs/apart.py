@@ -1,0 +1,67 @@
+"""Run a job in an interpreter of its own, and take its answer or its error as one's own.
+
+Airflow forks its tasks from a process that has run for long; PyTorch's threads do not survive a
+fork. The child shares the task's process group, so that who ends the task ends the training, and
+its standard output, so that its lines stand in the task's log.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from alpaca_strategy import errors
+from alpaca_strategy.errors import AlpacaStrategyError, EnvironmentFaultError
+
+
+def run_apart(job: str, **arguments: Any) -> Any:
+    """Return what a job returns.
+
+    Args:
+        job: ``module:function`` below `alpaca_strategy.jobs`.
+        arguments: Its keyword arguments, JSON values.
+
+    Raises:
+        AlpacaStrategyError: The one that the job raised.
+        EnvironmentFaultError: Its process died.
+    """
+    with tempfile.TemporaryDirectory(prefix="job-") as folder:
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-m", __name__, job, json.dumps(arguments), str(answer)]
+        status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+        if not answer.exists():
+            how = f"signal {-status}" if status < 0 else f"status {status}"
+            msg = (
+                f"The process of {job} ended with {how} before it could answer; if memory ran out, "
+                f"choose a smaller model.preset or fewer training.sessions, then run it again."
+            )
+            raise EnvironmentFaultError(msg)
+        said = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in said:
+        raise getattr(errors, said["error"])(said["message"])
+    return said["answer"]
+
+
+def _main(job: str, arguments: str, answer: str) -> int:
+    from alpaca_strategy.config import load_settings
+    from alpaca_strategy.logs import configure_logging
+
+    said: dict[str, Any]
+    try:
+        configure_logging(load_settings().logging)
+        module, function = job.split(":")
+        call = getattr(importlib.import_module(f"alpaca_strategy.jobs.{module}"), function)
+        said = {"answer": call(**json.loads(arguments))}
+    except AlpacaStrategyError as error:
+        said = {"error": type(error).__name__, "message": str(error)}
+    Path(answer).write_text(json.dumps(said), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

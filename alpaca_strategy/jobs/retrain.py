@@ -1,0 +1,285 @@
+"""One retraining: choose the sessions, train, judge and register, decide, promote.
+
+Each step is a function of small JSON values, so that a DAG's task is one call. All of them may be
+repeated: an interrupted training goes on, the same training gives the same file, a file is one
+version, and a decision is made of what the registry holds at that moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from alpaca_strategy.bootstrap import Services, services
+from alpaca_strategy.config import home as home_folder
+from alpaca_strategy.domain.market import Venue
+from alpaca_strategy.domain.models import VerdictKind, VersionStatus
+from alpaca_strategy.errors import SettingsError, UserError
+from alpaca_strategy.jobs.apart import run_apart
+from alpaca_strategy.jobs.candidate import (
+    Candidate,
+    Recipe,
+    code_version,
+    write_candidate,
+)
+from alpaca_strategy.jobs.market_data import latest_session
+from alpaca_strategy.jobs.training_data import load_dataset, newest_sessions, pins_of
+from alpaca_strategy.market.calendar import exchange_calendar
+from alpaca_strategy.storage.registry_records import DataPin, Decision
+
+Progress = Callable[[int, int, str], None]
+
+
+def window(until: str | None = None) -> dict[str, Any]:
+    """Choose the sessions of a training: the newest ones up to a day, without a gap.
+
+    Returns:
+        first and last (ISO dates), and sessions (their number).
+
+    Raises:
+        UserError: The text is not a date.
+        NotPublishedError: Sessions are missing; names them.
+        TooFewSessionsError: There are not enough.
+    """
+    from alpaca_strategy.model.splits import split_sessions
+
+    home, latest = services(), latest_session()
+    try:
+        asked = date.fromisoformat(until) if until else latest
+    except ValueError:
+        msg = f"{until!r} is not a date; write it as YYYY-MM-DD."
+        raise UserError(msg) from None
+    days = newest_sessions(home, min(asked, latest), home.settings.training.sessions)
+    split_sessions(len(days))
+    return {"first": days[0].isoformat(), "last": days[-1].isoformat(), "sessions": len(days)}
+
+
+def train(
+    first: str,
+    last: str,
+    preset: str | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> str:
+    """Train a model on the sessions from first to last, and store its file.
+
+    Args:
+        first: ISO date.
+        last: ISO date.
+        preset: Size of the network; the settings' when None.
+        seed: Of weights, order and dropout; the settings' when None.
+        progress: Told after every epoch.
+
+    Returns:
+        The name of the candidate in object storage, which `judging.evaluate` takes.
+
+    Raises:
+        BusyError: Another retraining is at work.
+        TrainingError: It came to no usable model.
+    """
+    home = services()
+    settings = home.settings
+    sessions = exchange_calendar().sessions(date.fromisoformat(first), date.fromisoformat(last))
+    chosen = settings.training
+    plan = {
+        name: value
+        for name in ("epochs", "patience", "learning_rate", "weight_decay")
+        if (value := getattr(chosen, name)) is not None
+    }
+    recipe = Recipe(
+        preset=resolve_preset(home, preset),
+        seed=chosen.seed if seed is None else seed,
+        horizon=settings.model.horizon_minutes,
+        plan=plan,
+    )
+    with home.registry.retraining_lock(settings.resolved_venue, settings.data.feed):
+        pins = pins_of(home, [session.day for session in sessions])
+        candidate, data = fit(home, pins, recipe, symbols=settings.symbols(), progress=progress)
+        name = f"models/{last}-{candidate.artifact_sha256[:8]}"
+        uri = home.objects.put(f"{name}/last.ckpt", data)
+        write_candidate(home, name, replace(candidate, artifact_uri=uri))
+        _write_newest(data)
+    return name
+
+
+def fit(
+    home: Services,
+    pins: Sequence[DataPin],
+    recipe: Recipe,
+    *,
+    symbols: Sequence[str],
+    progress: Progress | None = None,
+) -> tuple[Candidate, bytes]:
+    """Train by a recipe on pinned data; the same two give the same bytes on the same machine.
+
+    Returns:
+        The candidate, whose file has no address yet, and the file.
+    """
+    from alpaca_strategy.model.calibration import fit_calibration
+    from alpaca_strategy.model.checkpoint import Card, Model, dump_model
+    from alpaca_strategy.model.dataset import decision_rows
+    from alpaca_strategy.model.presets import Preset, network_shape, training_plan
+    from alpaca_strategy.model.scorer import predict
+    from alpaca_strategy.model.splits import split_sessions
+    from alpaca_strategy.model.training import environment
+    from alpaca_strategy.model.training import train as train_network
+
+    dataset = load_dataset(home, pins, symbols=symbols, horizon=recipe.horizon)
+    split = split_sessions(len(dataset.sessions))
+    preset = Preset(recipe.preset)
+    key = hashlib.sha256(repr((dataset.content_hash, recipe, code_version())).encode()).hexdigest()
+    last = dataset.sessions[-1].isoformat()
+    trained = train_network(
+        dataset,
+        split,
+        shape=network_shape(preset, len(dataset.symbols)),
+        plan=replace(training_plan(preset), **recipe.plan),  # type: ignore[arg-type]
+        seed=recipe.seed,
+        folder=Path(home.settings.location("data/{venue}/training")) / key[:16],
+        board=home_folder() / "results" / "tensorboard_logs" / f"{last}-{key[:8]}",
+        progress=progress,
+    )
+    validation = decision_rows(dataset, split.validation)
+    calibration = fit_calibration(predict(trained.network, dataset, validation))
+
+    def days(part: Sequence[int]) -> tuple[date, ...]:
+        return tuple(dataset.sessions[i] for i in part)
+
+    card = Card(
+        fingerprint=dataset.fingerprint,
+        feed=home.settings.data.feed.value,
+        symbols=dataset.symbols,
+        horizon=recipe.horizon,
+        preset=recipe.preset,
+        seed=recipe.seed,
+        dataset_hash=dataset.content_hash,
+        training=_ends(days(split.training)),
+        validation=_ends(days(split.validation)),
+        holdout=_ends(days(split.holdout)),
+        code_version=code_version(),
+    )
+    data = dump_model(Model(trained.network, calibration, card))
+    candidate = Candidate(
+        recipe=recipe,
+        data=tuple(pins),
+        symbols=dataset.symbols,
+        training=days(split.training),
+        validation=days(split.validation),
+        holdout=days(split.holdout),
+        fingerprint=dataset.fingerprint,
+        dataset_hash=dataset.content_hash,
+        artifact_uri="",
+        artifact_sha256=hashlib.sha256(data).hexdigest(),
+        code_version=code_version(),
+        environment=environment(),
+        epochs=trained.epochs,
+        best_epoch=trained.best_epoch + 1,
+        validation_loss=trained.validation_loss,
+    )
+    return candidate, data
+
+
+def train_apart(sessions: dict[str, Any], preset: str | None) -> str:
+    """Do what `train` does in a process of its own."""
+    arguments = {"first": sessions["first"], "last": sessions["last"], "preset": preset}
+    return str(run_apart("retrain:train", **arguments))
+
+
+def evaluate_apart(candidate: str) -> dict[str, Any]:
+    """Do what `judging.evaluate_candidate` does in a process of its own."""
+    return dict(run_apart("judging:evaluate_candidate", candidate=candidate))
+
+
+def decide_apart(model: str) -> dict[str, Any]:
+    """Judge a version beside the champion, and record the decision unless it is to serve.
+
+    A decision that puts a model into service is recorded when it does so, by `promote`.
+
+    Returns:
+        What `judging.decide` returns, and next: promote, ask or keep.
+    """
+    decided = dict(run_apart("judging:decide", model=model))
+    if decided["verdict"] is None:
+        return {**decided, "next": "keep"}
+    registry, verdict = services().registry, VerdictKind(decided["verdict"])
+    if decided["champion_damaged"]:
+        registry.mark(
+            decided["champion"], VersionStatus.DAMAGED, reason=decided["reason"], by="gate"
+        )
+    if verdict.serves:
+        return {**decided, "next": "promote"}
+    number = registry.decide(_decision(decided))
+    return {**decided, "number": number, "next": "ask" if verdict is VerdictKind.ASK else "keep"}
+
+
+def promote(decided: dict[str, Any]) -> dict[str, Any]:
+    """Put a model into service, as was decided or a person approved; again changes nothing.
+
+    Returns:
+        model, and changed (whether it is the champion since now).
+
+    Raises:
+        BusyError: Another model became champion meanwhile, so it must be decided again.
+    """
+    registry = services().registry
+    version = registry.version(decided["model"])
+    champion = registry.champion(version.venue, version.feed)
+    if champion is not None and champion.version == version.id:
+        return {"model": version.id, "changed": False}
+    if decided["next"] == "ask":
+        registry.promote(
+            version.id,
+            reason="A person approved it.",
+            by="approval",
+            expected_champion=decided["champion"],
+            decision=decided["number"],
+        )
+    else:
+        registry.decide(_decision(decided))
+    return {"model": version.id, "changed": True}
+
+
+def _decision(decided: dict[str, Any]) -> Decision:
+    names = ("champion", "reason", "difference", "low", "high", "evidence")
+    return Decision(
+        challenger=decided["model"],
+        verdict=VerdictKind(decided["verdict"]),
+        **{name: decided[name] for name in names},
+    )
+
+
+def resolve_preset(home: Services, asked: str | None) -> str:
+    """Return the preset in force.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
+    from alpaca_strategy.model.presets import Preset
+    from alpaca_strategy.model.training import has_gpu
+
+    name = asked or home.settings.model.preset
+    if name == "auto" and home.settings.resolved_venue is Venue.SIMULATOR:
+        return Preset.DEMO.value
+    if name == "auto":
+        return (Preset.FULL if has_gpu() else Preset.CPU).value
+    if name not in set(Preset):
+        msg = f"There is no preset {name!r}; choose {', '.join(Preset)}."
+        raise SettingsError(msg)
+    return name
+
+
+def _ends(sessions: tuple[date, ...]) -> tuple[str, str]:
+    return sessions[0].isoformat(), sessions[-1].isoformat()
+
+
+def _write_newest(data: bytes) -> None:
+    """Put the newest model where the mission's README names it."""
+    target = home_folder() / "results" / "last.ckpt"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(".last.ckpt")
+    temporary.write_bytes(data)
+    temporary.replace(target)

@@ -1,0 +1,1 @@
+"""The network that ranks, how it is trained, judged and put into service."""

@@ -1,0 +1,120 @@
+"""The sections of settings.yaml, each a type: names, defaults and limits of what may be chosen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+from alpaca_strategy.domain.market import Feed
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """What is fetched, and how."""
+
+    universe: Path = Path("include/config/universe.csv")
+    symbols: Annotated[tuple[str, ...], NoDecode] = ()
+    feed: Feed = Feed.IEX
+    condition_table: str = "alpaca"
+    margin_minutes: int = Field(30, ge=0, le=330)
+    chunk_symbols: int = Field(10, ge=1, le=1000)
+    requests_per_minute: int = Field(200, ge=1, le=100_000)
+    page_limit: int = Field(10_000, ge=1, le=10_000)
+    keep_tape_sessions: int = Field(0, ge=0)
+    repull_sessions: int = Field(1, ge=0, le=5)
+    first_backfill_sessions: int = Field(50, ge=1, le=2000)
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+class QualitySettings(_Section):
+    """When data are good enough."""
+
+    min_symbols_published: float = Field(0.9, ge=0, le=1)
+    max_examples: int = Field(20, ge=1, le=1000)
+
+
+class ModelSettings(_Section):
+    """How large the network is."""
+
+    preset: Literal["auto", "full", "cpu", "demo"] = "auto"
+    horizon_minutes: int = Field(10, ge=1, le=120)
+    top_k: int = Field(3, ge=1, le=100)
+
+
+class TrainingSettings(_Section):
+    """How a model is trained, and on what; what is null is the preset's."""
+
+    sessions: int = Field(60, ge=35, le=2000)
+    seed: int = Field(1, ge=0, le=2**31 - 1)
+    epochs: int | None = Field(None, ge=1, le=10_000)
+    patience: int | None = Field(None, ge=1, le=10_000)
+    learning_rate: float | None = Field(None, gt=0, le=1)
+    weight_decay: float | None = Field(None, ge=0, le=1)
+    baselines: bool = True
+
+
+class GateSettings(_Section):
+    """When a challenger takes the champion's place."""
+
+    expiry_days: int = Field(42, ge=6, le=3650)
+    near_expiry_days: int = Field(21, ge=6, le=3650)
+    ask_person: bool = False
+
+
+class StorageSettings(_Section):
+    """Where data live; ``{venue}`` is replaced, relative paths stand under the home folder."""
+
+    lake: str = "data/{venue}/lake"
+    objects: str = "results/{venue}"
+    staging: str = "data/{venue}/staging"
+    keep_versions_days: int = Field(30, ge=1)
+
+    @field_validator("lake", "objects", "staging")
+    @classmethod
+    def _only_the_venue_is_replaced(cls, value: str, info: ValidationInfo) -> str:
+        if re.search(r"[{}]", value.replace("{venue}", "")) or not value.strip():
+            msg = "a location is a folder or URL in which only {venue} is replaced"
+            raise ValueError(msg)
+        if info.field_name == "staging" and "://" in value:
+            msg = "the staging area must be a folder on this machine"
+            raise ValueError(msg)
+        return value
+
+
+class LoggingSettings(_Section):
+    """How much is said, and in what form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class StackSettings(_Section):
+    """Ports and sizes of the embedded stack; everything listens on 127.0.0.1 only."""
+
+    airflow_port: int = Field(8080, ge=1024, le=65535)
+    postgres_port: int = Field(5433, ge=1024, le=65535)
+    simulator_port: int = Field(8090, ge=1024, le=65535)
+    tensorboard_port: int = Field(6006, ge=1024, le=65535)
+    parallelism: int = Field(8, ge=1, le=64)
+    min_free_gib: float = Field(3, ge=0)
+
+
+class SimulatorSettings(_Section):
+    """The synthetic market of the exchange simulator."""
+
+    seed: int = Field(7, ge=0)
+    trades_per_symbol_session: int = Field(6000, ge=1, le=10_000_000)
+    signal_ic: float = Field(0.06, ge=-0.5, le=0.5)
+    requests_per_minute: int = Field(10_000, ge=1)
+    replay: Path | None = None
