@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,6 +42,13 @@ def train(
     seed: Annotated[
         int, typer.Option(min=-1, help="Of weights, order and dropout; default: training.seed.")
     ] = -1,
+    bars: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of the lake: a Parquet file of minute bars, to try the model on; what it "
+            "trains is judged and shown, but not kept."
+        ),
+    ] = None,
 ) -> None:
     """Train a model on the newest sessions, judge it, and register it; it does not serve yet.
 
@@ -48,6 +56,9 @@ def train(
     model. `alpaca-strategy promote` puts it into service; Airflow's model_retrain_weekly does so by
     itself when it is better.
     """
+    if bars is not None:
+        _try_on_file(bars, preset or "cpu", max(seed, 0))
+        return
     from alpaca_strategy.jobs import judging, retrain
 
     chosen = retrain.window(until or None)
@@ -61,6 +72,19 @@ def train(
             progress=move,
         )
     _judge(judging.evaluate_candidate(candidate))
+
+
+def _try_on_file(path: Path, preset: str, seed: int) -> None:
+    from alpaca_strategy.jobs import bars_file
+
+    with progress_bar("epochs") as move:
+        done = bars_file.train_on_file(path, preset=preset, seed=seed, progress=move)
+    if done["missing"]:
+        err.print(f"The file lacks {', '.join(done['missing'])}; features of them say nothing.")
+    out.print(f"{done['sessions']} sessions of {done['symbols']} symbols, preset {preset}\n")
+    out.print(done["table"])
+    if done["suspicion"]:
+        err.print(done["suspicion"])
 
 
 def evaluate(model: Model) -> None:

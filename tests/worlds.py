@@ -4,8 +4,14 @@ They are arrays, not tapes: a year of sessions takes a second. What can be known
 minutes' returns is a *signal* that shows in the order flow of the bars and nowhere else:
 
 - ``linear``: the flow shows a slowly moving pressure, as in the exchange simulator;
-- ``ordered``: the flow is white noise, and the signal is an alternating sum over its last
-  minutes, arranged so that no rolling mean over 5, 15, 60 or 240 minutes shows it.
+- ``ordered``: the flow is white noise, and the signal is a sum over its last minutes with signs,
+  arranged so that rolling means over 5, 15, 60 or 240 minutes show next to nothing of it;
+- ``momentary``: the flow is white noise, is the signal, and moves the very next minute alone.
+
+A session can be played backwards. Then every minute knows nothing of those before it but what the
+flow did to the next one. In a momentary world, that is nothing at all: the backward window of a
+decision ends with the flow and the move of one minute, of which the move follows from the minute
+before; the label is made of the moves from there on, which follow from flows still further back.
 """
 
 from __future__ import annotations
@@ -27,8 +33,10 @@ HORIZON = 10
 PERSISTENCE = 0.95
 _VOL = 5e-4  # of a minute's return
 _COLUMN = {name: i for i, name in enumerate(BAR_COLUMNS)}
-#: Lags 1 to 14: the alternation sums to zero over lags 0..4 and 0..14.
-PATTERN = np.array([0, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1], float) / np.sqrt(14)
+#: Weights of lags 0 to 14. They sum to 0 over lags 0..4, 0..9 and 0..14. Of all such weights of
+#: -1, 0 and 1 that do not show in neighbouring minutes' signals either, and so not in returns, one
+#: that a regression on rolling means of features sees least of: its correlation is 0.18 at most.
+PATTERN = np.array([0, 0, -1, 0, 1, 0, -1, 0, 1, 0, -1, 0, 1, 1, -1], float) / np.sqrt(8)
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,13 @@ class World:
     """A world, and how large its signal is.
 
     Attributes:
-        kind: ``linear`` or ``ordered``.
+        kind: ``linear``, ``ordered`` or ``momentary``.
         ic: Correlation of the signal with the ten-minute returns; 0 plants none, below 0 flips it.
         until: Sessions after which the signal is switched off.
         quiet: Share of minutes without a bar.
         symbols: How many.
         seed: Of everything.
+        backwards: Play every session from its end to its start; the signal then means nothing.
     """
 
     kind: str = "linear"
@@ -50,6 +59,7 @@ class World:
     quiet: float = 0.0
     symbols: int = 30
     seed: int = 0
+    backwards: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,6 +101,8 @@ class World:
         values = _bars(draw, close, flow)
         observed = draw.random(shape) >= self.quiet
         values[~observed] = np.nan
+        if self.backwards:
+            values, observed = _backwards(values), observed[::-1].copy()
         return SessionBars(day, values, observed), signal
 
     def _flow(self, draw: np.random.Generator, shape: tuple[int, int]) -> tuple[Floats, Floats]:
@@ -99,6 +111,8 @@ class World:
         if self.kind == "ordered":
             lags = [np.pad(noise, ((k, 0), (0, 0)))[: shape[0]] for k in range(len(PATTERN))]
             return noise, np.tensordot(PATTERN, lags, axes=1)
+        if self.kind == "momentary":
+            return noise, noise
         noise[1:] *= np.sqrt(1 - PERSISTENCE**2)
         weight = PERSISTENCE ** -np.arange(shape[0])[:, None].astype(float)
         pressure = np.cumsum(noise * weight, axis=0) / weight
@@ -111,12 +125,22 @@ def _drift(kind: str, ic: float) -> float:
     The ten-minute return is the sum of ten unit noises and of the drift times the signal then,
     of which the share that today's signal explains falls with its autocorrelation.
     """
-    if kind == "ordered":
+    if kind == "momentary":
+        kept = [1.0]
+    elif kind == "ordered":
         padded = np.concatenate([PATTERN, np.zeros(HORIZON)])
         kept = [float(np.dot(padded[k:], padded[: len(padded) - k])) for k in range(HORIZON)]
     else:
         kept = [PERSISTENCE**k for k in range(HORIZON)]
     return ic * np.sqrt(HORIZON) / sum(kept)
+
+
+def _backwards(values: Floats) -> Floats:
+    """Return a session's bars as a clock that runs backwards sees them."""
+    turned = values[::-1].copy()
+    opened, close = _COLUMN["open"], _COLUMN["close"]
+    turned[:, :, [opened, close]] = turned[:, :, [close, opened]]
+    return turned
 
 
 def _bars(draw: np.random.Generator, close: Floats, flow: Floats) -> Floats:

@@ -99,7 +99,7 @@ def fill(
         out: Shape (minutes, symbols, 30), changed in place.
     """
     minutes, width, columns = len(values), stop - first, values.shape[2]
-    flat = values.reshape(minutes, -1)
+    flat = values.reshape(minutes, values.shape[1] * columns)
     long, short = np.zeros((width, columns)), np.zeros((width, columns))
     prices, ones = np.ones((width, _PRICES)), np.ones(width * _PRICES)
     logs, logs_below = np.ones((width, _LOGARITHMS)), np.ones((width, _LOGARITHMS))

@@ -1,22 +1,27 @@
 """Run a job in an interpreter of its own, and take its answer or its error as one's own.
 
 Airflow forks its tasks from a process that has run for long; PyTorch's threads do not survive a
-fork. The child shares the task's process group, so that who ends the task ends the training, and
-its standard output, so that its lines stand in the task's log.
+fork. The child shares the task's process group, so that who ends the task ends the training; what
+it logs is logged here again, so that it stands in the task's log as if it had happened here.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from alpaca_strategy import errors
 from alpaca_strategy.errors import AlpacaStrategyError, EnvironmentFaultError
+
+log = structlog.get_logger(__name__)
 
 
 def run_apart(job: str, **arguments: Any) -> Any:
@@ -33,7 +38,23 @@ def run_apart(job: str, **arguments: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="job-") as folder:
         answer = Path(folder) / "answer.json"
         command = [sys.executable, "-m", __name__, job, json.dumps(arguments), str(answer)]
-        status = subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+        environment = {
+            **os.environ,
+            "ALPACA_STRATEGY_LOGGING__FORMAT": "json",
+            # Threads that wait for each other sleep; spinning, they take a busy machine's cores.
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        with subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as child:
+            for line in child.stdout or ():
+                _relay(line.rstrip())
+        status = child.returncode
         if not answer.exists():
             how = f"signal {-status}" if status < 0 else f"status {status}"
             msg = (
@@ -45,6 +66,18 @@ def run_apart(job: str, **arguments: Any) -> Any:
     if "error" in said:
         raise getattr(errors, said["error"])(said["message"])
     return said["answer"]
+
+
+def _relay(line: str) -> None:
+    """Log again what a child has logged; what is no log entry of ours is passed on as it is."""
+    try:
+        entry = json.loads(line)
+        level, event = entry.pop("level"), entry.pop("event")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        log.info("child_said", line=line)
+        return
+    entry.pop("timestamp", None)
+    getattr(log, level, log.info)(event, **entry)
 
 
 def _main(job: str, arguments: str, answer: str) -> int:

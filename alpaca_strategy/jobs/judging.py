@@ -55,7 +55,9 @@ def evaluate_candidate(candidate: str) -> dict[str, Any]:
     evaluations = _evaluations(home, about, load_model(data, about.artifact_uri))
     table = comparison(evaluations)
     home.objects.put(f"{candidate}/evaluation.md", table.encode())
-    log.info("model_judged", candidate=candidate, figures="\n" + table)
+    log.info("model_judged", candidate=candidate)
+    for line in table.splitlines():
+        log.info(line)  # a table in one entry is no table where logs are looked at
     metrics = [m for name, one in evaluations.items() for m in _metrics(name, one)]
     model, new = home.registry.register(_version(home, about), metrics, about.data)
     simulated = home.settings.resolved_venue is Venue.SIMULATOR

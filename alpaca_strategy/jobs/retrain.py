@@ -14,11 +14,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from alpaca_strategy.bootstrap import Services, services
 from alpaca_strategy.config import home as home_folder
 from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.domain.models import VerdictKind, VersionStatus
-from alpaca_strategy.errors import SettingsError, UserError
+from alpaca_strategy.errors import UserError
 from alpaca_strategy.jobs.apart import run_apart
 from alpaca_strategy.jobs.candidate import (
     Candidate,
@@ -30,6 +32,8 @@ from alpaca_strategy.jobs.market_data import latest_session
 from alpaca_strategy.jobs.training_data import load_dataset, newest_sessions, pins_of
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.storage.registry_records import DataPin, Decision
+
+log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -203,6 +207,7 @@ def decide_apart(model: str) -> dict[str, Any]:
         What `judging.decide` returns, and next: promote, ask or keep.
     """
     decided = dict(run_apart("judging:decide", model=model))
+    log.info("gate_decided", model=model, verdict=decided["verdict"], reason=decided["reason"])
     if decided["verdict"] is None:
         return {**decided, "next": "keep"}
     registry, verdict = services().registry, VerdictKind(decided["verdict"])
@@ -258,7 +263,7 @@ def resolve_preset(home: Services, asked: str | None) -> str:
     Raises:
         SettingsError: There is none of that name.
     """
-    from alpaca_strategy.model.presets import Preset
+    from alpaca_strategy.model.presets import Preset, preset_named
     from alpaca_strategy.model.training import has_gpu
 
     name = asked or home.settings.model.preset
@@ -266,10 +271,7 @@ def resolve_preset(home: Services, asked: str | None) -> str:
         return Preset.DEMO.value
     if name == "auto":
         return (Preset.FULL if has_gpu() else Preset.CPU).value
-    if name not in set(Preset):
-        msg = f"There is no preset {name!r}; choose {', '.join(Preset)}."
-        raise SettingsError(msg)
-    return name
+    return preset_named(name).value
 
 
 def _ends(sessions: tuple[date, ...]) -> tuple[str, str]:

@@ -98,8 +98,12 @@ def build_dataset(
     days, row = [], 0
     for one in bars:
         block = slice(row, row + len(one.observed))
-        features[block] = session_features(
-            one.values, one.observed, weekday=one.day.weekday(), session_minutes=len(one.observed)
+        session_features(
+            one.values,
+            one.observed,
+            weekday=one.day.weekday(),
+            session_minutes=len(one.observed),
+            out=features[block],
         )
         usable[block] = one.observed
         returns[block] = returns_of(one, horizon)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from alpaca_strategy.features.scaler import CLIP
 from alpaca_strategy.model.presets import NetworkShape
 
-#: Standard deviations from the mean beyond which a feature says nothing more.
-CLIP = 8.0
 #: By how much an untrained network's attention fades with a minute of age: half in 14 minutes.
 FADING = 0.05
 

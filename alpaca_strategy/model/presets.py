@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from alpaca_strategy.errors import SettingsError
 from alpaca_strategy.features.catalogue import FEATURES
 from alpaca_strategy.model.dataset import WINDOW
 
@@ -90,6 +91,18 @@ _PLANS = {
     Preset.CPU: TrainingPlan(epochs=60, patience=10, learning_rate=3e-4),
     Preset.DEMO: TrainingPlan(epochs=10, patience=4, learning_rate=1e-3, averaging=0.995),
 }
+
+
+def preset_named(name: str) -> Preset:
+    """Return a preset by its name.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
+    if name not in set(Preset):
+        msg = f"There is no preset {name!r}; choose {', '.join(Preset)}."
+        raise SettingsError(msg)
+    return Preset(name)
 
 
 def network_shape(preset: Preset, symbols: int) -> NetworkShape:

@@ -63,7 +63,8 @@ class Scorer:
         Returns:
             Shape (symbols,), NaN where a symbol has too little to be scored.
         """
-        one = torch.from_numpy(features)[None], torch.from_numpy(usable)[None]
+        # Copies, as torch takes neither arrays that are locked nor such as run backwards.
+        one = torch.from_numpy(features.copy())[None], torch.from_numpy(usable.copy())[None]
         logits: Floats = _ask(self.model.network, *one)[0]
         return logits
 

@@ -163,7 +163,11 @@ def fit_scaler(dataset: Dataset, sessions: Sequence[int]) -> Scaler:
 def _trainer(
     plan: TrainingPlan, folder: Path, board: Path | None, callbacks: list[Callback], *, bar: bool
 ) -> lightning.Trainer:
-    logger = TensorBoardLogger(board.parent, board.name, version="") if board else False
+    logger = (
+        TensorBoardLogger(board.parent, board.name, version="", default_hp_metric=False)
+        if board
+        else False
+    )
     callbacks = [
         *callbacks,
         EarlyStopping("val/loss", patience=plan.patience, check_on_train_epoch_end=True),

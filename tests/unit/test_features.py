@@ -410,6 +410,13 @@ def test_odd_numbers_make_no_infinities(change: Callable[[Floats], None]) -> Non
     assert np.abs(features).max() < 1e7
 
 
+def test_a_monstrous_minute_leaves_nothing_behind(busy: Bars) -> None:
+    values = busy.values.copy()
+    values[20, :, COLUMN["volume"] :] = 1e18  # beside which a thousand shares are lost in float64
+    after = slice(20 + LOOKBACK + 1, None)
+    assert same_bits(replace(busy, values=values).features()[after], busy.features()[after])
+
+
 def test_a_share_that_always_trades_alike_has_features_at_rest() -> None:
     features = Bars(one_trade((390, 2)), np.ones((390, 2), np.bool_), FULL).features()
     still = [AT[name] for name in NAMES if name not in {"minute_of_day", "max_trade_size"}]
