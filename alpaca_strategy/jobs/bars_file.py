@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from alpaca_strategy.config import load_settings
 from alpaca_strategy.domain.market import Session
 from alpaca_strategy.errors import UserError
 from alpaca_strategy.features.fingerprint import fingerprint
+from alpaca_strategy.jobs.retrain import chosen_plan
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.market.schema import BAR_COLUMNS
 from alpaca_strategy.model.baselines import fit_lightgbm, fit_ridge
@@ -107,7 +108,7 @@ def train_on_file(
             dataset,
             split,
             shape=network_shape(size, len(bars.symbols)),
-            plan=training_plan(size),
+            plan=replace(training_plan(size), **chosen_plan(settings)),  # type: ignore[arg-type]
             seed=seed,
             folder=Path(folder) / "checkpoints",
             progress=progress,

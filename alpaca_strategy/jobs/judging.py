@@ -13,7 +13,7 @@ import structlog
 
 from alpaca_strategy.bootstrap import Services, services
 from alpaca_strategy.domain.market import Venue
-from alpaca_strategy.errors import DamagedFileError, ModelRefusedError
+from alpaca_strategy.errors import DamagedFileError, EnvironmentFaultError, ModelRefusedError
 from alpaca_strategy.jobs.candidate import Candidate, read_artifact, read_candidate
 from alpaca_strategy.jobs.training_data import load_dataset, load_returns
 from alpaca_strategy.model.baselines import fit_lightgbm, fit_ridge
@@ -159,7 +159,11 @@ def _evaluations(home: Services, about: Candidate, model: Model) -> dict[str, Ev
         # They choose their own strength, so they may learn of all that the model learned of.
         learning, scaler = decision_rows(dataset, learned), fit_scaler(dataset, learned)
         for name, fit in (("ridge", fit_ridge), ("lightgbm", fit_lightgbm)):
-            baseline = fit(dataset, learning, mean=scaler.mean, std=scaler.std)
+            try:
+                baseline = fit(dataset, learning, mean=scaler.mean, std=scaler.std)
+            except EnvironmentFaultError as error:  # a library that does not load judges nobody
+                log.warning("baseline_left_out", baseline=name, reason=str(error))
+                continue
             found[name] = evaluate(baseline.predict(dataset, rows), **basis)
     return found
 

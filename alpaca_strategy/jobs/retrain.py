@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from alpaca_strategy.bootstrap import Services, services
+from alpaca_strategy.config import Settings
 from alpaca_strategy.config import home as home_folder
 from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.domain.models import VerdictKind, VersionStatus
@@ -88,17 +89,11 @@ def train(
     home = services()
     settings = home.settings
     sessions = exchange_calendar().sessions(date.fromisoformat(first), date.fromisoformat(last))
-    chosen = settings.training
-    plan = {
-        name: value
-        for name in ("epochs", "patience", "learning_rate", "weight_decay")
-        if (value := getattr(chosen, name)) is not None
-    }
     recipe = Recipe(
         preset=resolve_preset(home, preset),
-        seed=chosen.seed if seed is None else seed,
+        seed=settings.training.seed if seed is None else seed,
         horizon=settings.model.horizon_minutes,
-        plan=plan,
+        plan=chosen_plan(settings),
     )
     with home.registry.retraining_lock(settings.resolved_venue, settings.data.feed):
         pins = pins_of(home, [session.day for session in sessions])
@@ -108,6 +103,13 @@ def train(
         write_candidate(home, name, replace(candidate, artifact_uri=uri))
         _write_newest(data)
     return name
+
+
+def chosen_plan(settings: Settings) -> dict[str, int | float]:
+    """Return what the settings say otherwise than a preset's training plan."""
+    return settings.training.model_dump(
+        include={"epochs", "patience", "learning_rate", "weight_decay"}, exclude_none=True
+    )
 
 
 def fit(

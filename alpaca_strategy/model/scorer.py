@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -91,9 +92,24 @@ def predict(network: Ranker, dataset: Dataset, rows: npt.NDArray[np.int64]) -> P
 
 
 def _ask(network: Ranker, features: torch.Tensor, usable: torch.Tensor) -> Floats:
-    with torch.inference_mode():
+    with torch.inference_mode(), _fused_attention():
         logits: Floats = network(features, usable).double().numpy()
     return logits
+
+
+@contextmanager
+def _fused_attention() -> Iterator[None]:
+    """Keep transformers from torch's shortcut for inference.
+
+    The shortcut writes out every attention matrix; on a CPU the fused kernel that training uses is
+    faster, the more so the longer the sequences (see benchmarks/decision.py).
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _short(value: object) -> str:

@@ -28,7 +28,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from alpaca_strategy.errors import DiskSpaceError, TrainingError
 from alpaca_strategy.features.scaler import Scaler, fit
-from alpaca_strategy.model.dataset import Dataset
+from alpaca_strategy.model.dataset import Dataset, decision_rows
 from alpaca_strategy.model.learner import DecisionData, Learner
 from alpaca_strategy.model.network import Ranker
 from alpaca_strategy.model.presets import NetworkShape, TrainingPlan
@@ -90,11 +90,13 @@ def train(
         bar: Show a bar for each epoch.
 
     Raises:
-        TrainingError: The loss became no number, or no epoch came to an end.
+        TrainingError: There is nothing to rank, the loss became no number, or no epoch came to an
+            end.
         DiskSpaceError: No room for a checkpoint; what was trained until then is kept.
     """
     lightning.seed_everything(seed, verbose=False)
     data = DecisionData(dataset, split, plan, seed)
+    _require_something_to_rank(data)
     learner = Learner(shape, plan, steps_per_epoch=data.steps_per_epoch(), seed=seed)
     scaler = fit_scaler(dataset, split.training)
     learner.network.standardize.mean.copy_(torch.from_numpy(scaler.mean))
@@ -160,6 +162,25 @@ def fit_scaler(dataset: Dataset, sessions: Sequence[int]) -> Scaler:
     return scaler
 
 
+def _require_something_to_rank(data: DecisionData) -> None:
+    """Refuse what would cost nothing and teach nothing, and look like a perfect model.
+
+    Raises:
+        TrainingError: No decision of a part has three symbols with bars.
+    """
+    # The first session is only the second one's history.
+    parts = {"training": data.split.training[1:], "validation": data.split.validation}
+    for part, sessions in parts.items():
+        rows = decision_rows(data.dataset, sessions)
+        if not data.windows.rankable(rows):
+            msg = (
+                f"None of the {len(rows)} {part} decisions has three symbols with enough bars to "
+                f"be ranked ({len(data.dataset.symbols)} are in the universe); add symbols, or "
+                f"publish the quarantined ones."
+            )
+            raise TrainingError(msg)
+
+
 def _trainer(
     plan: TrainingPlan, folder: Path, board: Path | None, callbacks: list[Callback], *, bar: bool
 ) -> lightning.Trainer:
@@ -217,5 +238,4 @@ class _Told(Callback):
         done, most = trainer.current_epoch + 1, trainer.max_epochs or 0
         log.info("epoch_finished", epoch=done, of=most, **figures)
         if self._progress:
-            said = ", ".join(f"{name.replace('_', ' ')} {v:.4f}" for name, v in figures.items())
-            self._progress(done, most, f"epoch {done}: {said}")
+            self._progress(done, most, f"validation IC {figures.get('val_ic', 0.0):+.4f}")

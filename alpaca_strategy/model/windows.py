@@ -13,6 +13,10 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from alpaca_strategy.model.dataset import WINDOW, Dataset
+from alpaca_strategy.model.losses import MIN_SYMBOLS
+from alpaca_strategy.model.network import is_scored
+
+_ROWS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,14 @@ class Windows:
         """Return features (B, 240, S, 30), usable (B, 240, S) and returns (B, S) of these rows."""
         starts = torch.from_numpy(rows - (WINDOW - 1))
         return self.features[starts], self.usable[starts], self.returns[torch.from_numpy(rows)]
+
+    def rankable(self, rows: npt.NDArray[np.int64]) -> int:
+        """Return how many of these rows have enough symbols, scored and with a return, to rank."""
+        count = 0
+        for some in torch.split(torch.from_numpy(rows), _ROWS_AT_A_TIME):
+            known = is_scored(self.usable[some - (WINDOW - 1)]) & torch.isfinite(self.returns[some])
+            count += int((known.sum(dim=1) >= MIN_SYMBOLS).sum())
+        return count
 
 
 def windows_of(dataset: Dataset) -> Windows:

@@ -68,9 +68,9 @@ def contest(world: World, sessions: int, seed: int) -> Contest:
     started = time.process_time()
     network = trained(dataset, split, seed=seed)
     seconds = time.process_time() - started
-    # The baselines choose and learn on what the network learns and stops on.
-    scaler = fit_scaler(dataset, split.training)
-    known = decision_rows(dataset, (*split.training, *split.validation))
+    # The baselines learn of all that the network learns and stops on, as they do in service.
+    seen = (*split.training, *split.validation)
+    scaler, known = fit_scaler(dataset, seen), decision_rows(dataset, seen)
     oracle = replace(predict(network, dataset, rows), scores=world.signal(sessions)[rows])
     said = {
         "oracle": oracle,
