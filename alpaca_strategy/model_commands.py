@@ -133,7 +133,7 @@ def _list(
         return
     from alpaca_strategy.jobs import models
 
-    names = ("model", "service", "preset", "rank_ic", "decision")
+    names = ("model", "service", "rank_ic", "decision")
     table = Table(box=None)
     for name in names:  # an id that is cut in two cannot be copied
         table.add_column(name.replace("_", " "), no_wrap=True)

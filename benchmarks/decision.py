@@ -33,14 +33,13 @@ import torch
 from run import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests.worlds import World
-
 from alpaca_strategy.model.calibration import Calibration
 from alpaca_strategy.model.checkpoint import Card, Model
 from alpaca_strategy.model.dataset import WINDOW, Dataset, decision_rows
 from alpaca_strategy.model.network import Ranker
 from alpaca_strategy.model.presets import Preset, network_shape
 from alpaca_strategy.model.scorer import Scorer
+from tests.worlds import World
 
 SYMBOLS, THREADS, TOP, CALLS, WARM_UP = 30, 2, 3, 200, 3
 SCALE = 0.02  # about the deviation of an untrained network's logits

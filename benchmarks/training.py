@@ -29,11 +29,10 @@ import numpy as np
 from run import machine, peak_mib
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests.worlds import World
-
 from alpaca_strategy.features.fingerprint import fingerprint
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.model.dataset import Dataset, build_dataset, decision_rows
+from tests.worlds import World
 
 SYMBOLS, THREADS = 30, 2
 DEMO_SESSIONS, CPU_SESSIONS, MEMORY_SESSIONS = 50, 60, 250

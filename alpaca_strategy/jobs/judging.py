@@ -19,6 +19,7 @@ from alpaca_strategy.jobs.training_data import load_dataset, load_returns
 from alpaca_strategy.model.baselines import fit_lightgbm, fit_ridge
 from alpaca_strategy.model.checkpoint import Model, load_model
 from alpaca_strategy.model.dataset import Dataset, decision_rows
+from alpaca_strategy.model.decay import decay_alarm
 from alpaca_strategy.model.evaluation import Evaluation, evaluate, suspicion
 from alpaca_strategy.model.evaluation_report import comparison
 from alpaca_strategy.model.gate import GatePolicy, SessionScores, judge
@@ -77,7 +78,8 @@ def decide(model: str) -> dict[str, Any]:
 
     Returns:
         model, champion (id or None), verdict (None where the version is the champion), reason,
-        difference, low, high, evidence, champion_damaged; nothing is recorded yet.
+        difference, low, high, evidence, champion_damaged, alarm (a sentence when the champion has
+        become worse, or None); nothing is recorded yet.
     """
     home = services()
     version = home.registry.version(model)
@@ -110,6 +112,7 @@ def decide(model: str) -> dict[str, Any]:
         expires_in_days=_days(champion.expires_at - now) if champion else None,
         pinned=champion is not None and champion.pinned,
     )
+    alarm = _alarm(home, other, theirs) if champion and theirs else None
     return {
         "model": model,
         "champion": champion.version if champion else None,
@@ -118,9 +121,21 @@ def decide(model: str) -> dict[str, Any]:
         "difference": verdict.difference,
         "low": _number(verdict.low),
         "high": _number(verdict.high),
-        "evidence": verdict.evidence,
+        "evidence": {**verdict.evidence, "alarm": alarm},
         "champion_damaged": damaged,
+        "alarm": alarm,
     }
+
+
+def _alarm(home: Services, champion: VersionRow, now: SessionScores) -> str | None:
+    """Return a sentence when a champion ranks worse than when it was judged, on sessions since."""
+    then = [
+        m.value
+        for m in home.registry.metrics(champion.id)
+        if m.name == "rank_ic" and m.slice.startswith("session ")
+    ]
+    later = np.array([day > champion.holdout[-1] for day in now.sessions], np.bool_)
+    return decay_alarm(np.array(then), now.rank_ic[later])
 
 
 def policy(home: Services) -> GatePolicy:

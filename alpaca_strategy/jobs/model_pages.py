@@ -177,13 +177,18 @@ def _notices(
 ) -> tuple[words.Notice, ...]:
     if champion is None:
         return ()
-    return words.find_notices(
+    found = words.find_notices(
         champion,
         home.registry.version(champion.version),
         changes,
         near_expiry_days=home.settings.gate.near_expiry_days,
         now=now,
     )
+    newest = next(
+        (d for d in home.registry.decisions(limit=20) if d.champion == champion.version), None
+    )
+    alarm = newest.evidence.get("alarm") if newest else None
+    return (words.Notice(str(alarm)), *found) if alarm else found
 
 
 def _line(

@@ -28,7 +28,6 @@ def list_models(limit: int = 30) -> list[dict[str, Any]]:
             {
                 "model": version.id,
                 "service": service_of(version, serves=serves),
-                "preset": version.preset,
                 "rank_ic": with_bounds(figures.get("rank_ic")),
                 "decision": decisions[0].verdict.value if decisions else "not judged",
             }

@@ -210,6 +210,8 @@ def decide_apart(model: str) -> dict[str, Any]:
     """
     decided = dict(run_apart("judging:decide", model=model))
     log.info("gate_decided", model=model, verdict=decided["verdict"], reason=decided["reason"])
+    if decided.get("alarm"):
+        log.error("champion_decayed", model=decided["champion"], reason=decided["alarm"])
     if decided["verdict"] is None:
         return {**decided, "next": "keep"}
     registry, verdict = services().registry, VerdictKind(decided["verdict"])
