@@ -20,6 +20,7 @@ AlpacaStrategyError
     ├── QualityError          a critical expectation failed for the whole session
     ├── NotPublishedError     a session that was asked for has not been published
     ├── BusyError             another run is working on the same session
+    │   └── SupersededError   a decision was made about another champion than there is now
     ├── TooFewSessionsError   training needs more sessions than are published
     ├── TrainingError         training came to no usable model
     ├── ModelRefusedError     a model is foreign, expired, or of other features or another feed
@@ -121,6 +122,10 @@ class NotPublishedError(DataError):
 
 class BusyError(DataError):
     """Another run is working on the same session."""
+
+
+class SupersededError(BusyError):
+    """A decision was made about another champion than there is now; it must be made again."""
 
 
 class TooFewSessionsError(DataError):

@@ -57,7 +57,7 @@ def train(
     itself when it is better.
     """
     if bars is not None:
-        _try_on_file(bars, preset or "cpu", max(seed, 0))
+        _try_on_file(bars, preset or None, None if seed < 0 else seed)
         return
     from alpaca_strategy.jobs import judging, retrain
 
@@ -74,14 +74,16 @@ def train(
     _judge(judging.evaluate_candidate(candidate))
 
 
-def _try_on_file(path: Path, preset: str, seed: int) -> None:
+def _try_on_file(path: Path, preset: str | None, seed: int | None) -> None:
     from alpaca_strategy.jobs import bars_file
 
     with progress_bar("epochs") as move:
         done = bars_file.train_on_file(path, preset=preset, seed=seed, progress=move)
     if done["missing"]:
         err.print(f"The file lacks {', '.join(done['missing'])}; features of them say nothing.")
-    out.print(f"{done['sessions']} sessions of {done['symbols']} symbols, preset {preset}\n")
+    out.print(
+        f"{done['sessions']} sessions of {done['symbols']} symbols, preset {done['preset']}\n"
+    )
     out.print(done["table"])
     if done["suspicion"]:
         err.print(done["suspicion"])
@@ -153,6 +155,15 @@ def _show(model: Model) -> None:
     out.print(table)
 
 
+@models_app.command("retire")
+def _retire(model: Model, reason: Reason = "by hand") -> None:
+    """Say that nobody needs a model; maintenance may then drop the data that it was made from."""
+    from alpaca_strategy.jobs import models
+
+    models.retire(model, reason)
+    out.print(f"{model} is retired.")
+
+
 @models_app.command("reproduce")
 def _reproduce(model: Model) -> None:
     """Train a model again from its lineage alone, and compare the two files bit by bit."""
@@ -168,6 +179,8 @@ def _reproduce(model: Model) -> None:
 
 def _judge(judged: dict[str, object]) -> None:
     state = "registered" if judged["new"] else "was registered already"
-    out.print(f"{judged['model']} {state}; rank IC {judged['rank_ic']:+.4f} on held-out sessions.")
+    rank_ic = judged["rank_ic"]
+    figure = "no rank IC" if rank_ic is None else f"rank IC {rank_ic:+.4f}"
+    out.print(f"{judged['model']} {state}; {figure} on held-out sessions.")
     if judged["suspicion"]:
         err.print(str(judged["suspicion"]))

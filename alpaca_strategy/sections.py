@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from alpaca_strategy.domain.market import Feed
@@ -70,6 +70,13 @@ class GateSettings(_Section):
     expiry_days: int = Field(42, ge=6, le=3650)
     near_expiry_days: int = Field(21, ge=6, le=3650)
     ask_person: bool = False
+
+    @model_validator(mode="after")
+    def _near_is_before_the_end(self) -> GateSettings:
+        if self.near_expiry_days > self.expiry_days:
+            msg = f"near_expiry_days must be at most expiry_days, {self.expiry_days}"
+            raise ValueError(msg)
+        return self
 
 
 class StorageSettings(_Section):

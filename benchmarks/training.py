@@ -1,7 +1,7 @@
 """What a training costs: seconds, waiting for data, and memory.
 
 The worlds are those of the proofs: arrays of bars, 30 symbols, with a planted signal. Each part
-runs in a process of its own on two threads:
+runs in a process of its own on two threads (with `--only`: on OMP_NUM_THREADS):
 
 - `demo`: bars, features, training, calibration, and the file, on 50 sessions; imports count too.
 - `cpu`: one whole epoch on 60 sessions. A step reaches from the start of one to the start of the
@@ -64,8 +64,6 @@ def memory() -> dict[str, float]:
 
 def train_on(sessions: int, name: str, epochs: int | None) -> dict[str, float]:
     """Train a preset, with a watch on its steps and on the making of its batches."""
-    import torch
-
     from alpaca_strategy.model.calibration import fit_calibration
     from alpaca_strategy.model.checkpoint import Card, Model, dump_model
     from alpaca_strategy.model.learner import Learner
@@ -75,7 +73,6 @@ def train_on(sessions: int, name: str, epochs: int | None) -> dict[str, float]:
     from alpaca_strategy.model.training import train
     from alpaca_strategy.model.windows import Windows
 
-    torch.set_num_threads(THREADS)
     preset, split = Preset(name), split_sessions(sessions)
     plan = training_plan(preset)
     dataset = build(sessions)
@@ -194,7 +191,7 @@ def main() -> None:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=PARTS, help="print what one part finds")
     given = parser.parse_args()
     if given.only:
         print(json.dumps(PARTS[given.only]()))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 from patience import patiently
 
 from alpaca_strategy.config import load_settings
@@ -56,6 +57,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 name = report.nodeid.removeprefix("tests/")
                 lines.append(f"| `{name}` | {outcome} | {report.duration:.0f} | {figures} |")
     Path(target).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def quiet_after_commands() -> Iterator[None]:
+    """Undo what a command run inside the test process did to logging: its stream is closed."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

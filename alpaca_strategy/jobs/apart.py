@@ -19,9 +19,11 @@ from typing import Any
 import structlog
 
 from alpaca_strategy import errors
-from alpaca_strategy.errors import AlpacaStrategyError, EnvironmentFaultError
+from alpaca_strategy.errors import AlpacaStrategyError, EnvironmentFaultError, TrainingError
 
 log = structlog.get_logger(__name__)
+
+_PATIENCE_S = 5
 
 
 def run_apart(job: str, **arguments: Any) -> Any:
@@ -33,7 +35,8 @@ def run_apart(job: str, **arguments: Any) -> Any:
 
     Raises:
         AlpacaStrategyError: The one that the job raised.
-        EnvironmentFaultError: Its process died.
+        EnvironmentFaultError: Its process was killed.
+        TrainingError: It ended by a defect.
     """
     with tempfile.TemporaryDirectory(prefix="job-") as folder:
         answer = Path(folder) / "answer.json"
@@ -52,20 +55,38 @@ def run_apart(job: str, **arguments: Any) -> Any:
             stderr=subprocess.STDOUT,
             text=True,
         ) as child:
-            for line in child.stdout or ():
-                _relay(line.rstrip())
+            try:
+                for line in child.stdout or ():
+                    _relay(line.rstrip())
+            except BaseException:  # a time limit, say: what nobody waits for must not go on
+                _end(child)
+                raise
         status = child.returncode
         if not answer.exists():
-            how = f"signal {-status}" if status < 0 else f"status {status}"
-            msg = (
-                f"The process of {job} ended with {how} before it could answer; if memory ran out, "
-                f"choose a smaller model.preset or fewer training.sessions, then run it again."
-            )
-            raise EnvironmentFaultError(msg)
+            raise _death(job, status)
         said = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in said:
         raise getattr(errors, said["error"])(said["message"])
     return said["answer"]
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.terminate()
+    try:
+        child.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def _death(job: str, status: int) -> AlpacaStrategyError:
+    if status >= 0:
+        msg = f"{job} ended with status {status}, a defect of ours: its traceback stands above."
+        return TrainingError(msg)
+    msg = (
+        f"The process of {job} was ended by signal {-status}; if memory ran out, choose a smaller "
+        f"model.preset or fewer training.sessions, then run it again."
+    )
+    return EnvironmentFaultError(msg)
 
 
 def _relay(line: str) -> None:

@@ -76,6 +76,7 @@ def open_bars(path: Path) -> BarsFile:
         )
         msg = f"The file {path} {what}; it needs the columns {', '.join(NEEDED)}."
         raise UserError(msg)
+    table = _typed(table, path)
     times = table["start_at"].cast(pa.timestamp("s", "UTC"))
     days = pc.cast(times, pa.date32())
     first, last = pc.min(days).as_py(), pc.max(days).as_py()
@@ -87,13 +88,35 @@ def open_bars(path: Path) -> BarsFile:
     )
 
 
+def _typed(table: pa.Table, path: Path) -> pa.Table:
+    """Return the columns that are known, as text and numbers, without gaps where none may be."""
+    known = [name for name in (*NEEDED, *BAR_COLUMNS) if name in table.column_names]
+    columns = {}
+    for name in dict.fromkeys(known):
+        kind = {"symbol": pa.string(), "start_at": table.schema.field("start_at").type}
+        try:
+            columns[name] = table[name].cast(kind.get(name, pa.float64()))
+        except pa.ArrowException as error:
+            msg = f"The column {name} of {path} is not what it must be ({error}); correct it."
+            raise UserError(msg) from error
+        if name in kind and columns[name].null_count:
+            msg = f"The column {name} of {path} has {columns[name].null_count} gaps; fill them."
+            raise UserError(msg)
+    return pa.table(columns)
+
+
 def train_on_file(
-    path: Path, *, preset: str, seed: int, progress: Progress | None = None
+    path: Path,
+    *,
+    preset: str | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a network and the baselines on a file's sessions, and judge them on its last 21.
 
     Returns:
-        table (Markdown), sessions, symbols, missing (columns), suspicion (a sentence or None).
+        table (Markdown), sessions, symbols, preset, missing (columns), suspicion (a sentence or
+        None).
 
     Raises:
         UserError: The file is not usable.
@@ -102,7 +125,10 @@ def train_on_file(
     bars, settings = open_bars(path), load_settings()
     split = split_sessions(len(bars.sessions))
     dataset = dataset_of(bars, horizon=settings.model.horizon_minutes)
-    size = preset_named(preset)
+    chosen = settings.model.preset
+    size = preset_named(preset or ("cpu" if chosen == "auto" else chosen))
+    seed = settings.training.seed if seed is None else seed
+    top_k = settings.model.top_k
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         trained = train(
             dataset,
@@ -116,14 +142,15 @@ def train_on_file(
     rows = decision_rows(dataset, split.holdout)
     known = (*split.training, *split.validation)
     learning, scaler = decision_rows(dataset, known), fit_scaler(dataset, known)
-    judged = {"model": evaluate(predict(trained.network, dataset, rows))}
+    judged = {"model": evaluate(predict(trained.network, dataset, rows), top_k=top_k)}
     for name, fit in (("ridge", fit_ridge), ("lightgbm", fit_lightgbm)):
         baseline = fit(dataset, learning, mean=scaler.mean, std=scaler.std)
-        judged[name] = evaluate(baseline.predict(dataset, rows))
+        judged[name] = evaluate(baseline.predict(dataset, rows), top_k=top_k)
     return {
         "table": comparison(judged),
         "sessions": len(bars.sessions),
         "symbols": len(bars.symbols),
+        "preset": size.value,
         "missing": list(bars.missing),
         "suspicion": suspicion(judged["model"], simulated=False),
     }

@@ -12,11 +12,18 @@ import msgspec
 
 import alpaca_strategy
 from alpaca_strategy.bootstrap import Services
-from alpaca_strategy.errors import DamagedFileError, DataError
+from alpaca_strategy.errors import DamagedFileError, DataError, SettingsError
 from alpaca_strategy.storage.registry_records import DataPin
 
-#: Rooms whose code decides what a model's weights are.
-_ROOMS = ("market", "features", "model")
+#: Whose code decides what a model's weights are.
+_CODE = (
+    "market/**/*.py",
+    "features/*.py",
+    "model/*.py",
+    "storage/panel.py",
+    "jobs/training_data.py",
+    "jobs/retrain.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +108,14 @@ def read_artifact(home: Services, uri: str, sha256: str) -> bytes:
 
     Raises:
         DamagedFileError: It is gone or has changed.
+        SettingsError: It was written to another object storage than that in the settings.
     """
-    data = home.objects.get(home.objects.name_of(uri))
+    try:
+        name = home.objects.name_of(uri)
+    except DamagedFileError as error:  # the file may be sound: it is the setting that moved
+        msg = f"{uri} lies outside storage.objects; set it back, or move the files back."
+        raise SettingsError(msg) from error
+    data = home.objects.get(name)
     if hashlib.sha256(data).hexdigest() != sha256:
         msg = (
             f"The model file {uri} is not the one that was registered; roll back, or train again: "
@@ -116,8 +129,7 @@ def code_version() -> str:
     """Return the version, and a hash of the code that decides what a model's weights are."""
     package = Path(alpaca_strategy.__file__).parent
     digest = hashlib.sha256()
-    for room in _ROOMS:
-        for file in sorted((package / room).rglob("*.py")):
-            digest.update(file.relative_to(package).as_posix().encode())
-            digest.update(file.read_bytes())
+    for file in sorted(file for pattern in _CODE for file in package.glob(pattern)):
+        digest.update(file.relative_to(package).as_posix().encode())
+        digest.update(file.read_bytes())
     return f"{alpaca_strategy.__version__}+{digest.hexdigest()[:12]}"

@@ -13,19 +13,25 @@ import structlog
 
 from alpaca_strategy.bootstrap import Services, services
 from alpaca_strategy.domain.market import Venue
+from alpaca_strategy.domain.models import ChampionChange
 from alpaca_strategy.errors import DamagedFileError, EnvironmentFaultError, ModelRefusedError
 from alpaca_strategy.jobs.candidate import Candidate, read_artifact, read_candidate
-from alpaca_strategy.jobs.training_data import load_dataset, load_returns
+from alpaca_strategy.jobs.training_data import (
+    features_fingerprint,
+    load_dataset,
+    load_returns,
+)
 from alpaca_strategy.model.baselines import fit_lightgbm, fit_ridge
 from alpaca_strategy.model.checkpoint import Model, load_model
 from alpaca_strategy.model.dataset import Dataset, decision_rows
 from alpaca_strategy.model.decay import decay_alarm
 from alpaca_strategy.model.evaluation import Evaluation, evaluate, suspicion
-from alpaca_strategy.model.evaluation_report import comparison
+from alpaca_strategy.model.evaluation_report import breakdown, comparison
 from alpaca_strategy.model.gate import GatePolicy, SessionScores, judge
 from alpaca_strategy.model.scorer import Scorer
 from alpaca_strategy.model.training import fit_scaler
 from alpaca_strategy.storage.registry_records import (
+    ChampionRow,
     DataPin,
     Metric,
     ModelVersion,
@@ -55,7 +61,8 @@ def evaluate_candidate(candidate: str) -> dict[str, Any]:
     data = read_artifact(home, about.artifact_uri, about.artifact_sha256)
     evaluations = _evaluations(home, about, load_model(data, about.artifact_uri))
     table = comparison(evaluations)
-    home.objects.put(f"{candidate}/evaluation.md", table.encode())
+    parts = [f"## By {kind}\n\n{breakdown(evaluations, kind)}" for kind in ("session", "hour")]
+    home.objects.put(f"{candidate}/evaluation.md", "\n\n".join([table, *parts]).encode())
     log.info("model_judged", candidate=candidate)
     for line in table.splitlines():
         log.info(line)  # a table in one entry is no table where logs are looked at
@@ -77,28 +84,54 @@ def decide(model: str) -> dict[str, Any]:
     """Judge a version beside the champion on the version's held-out sessions.
 
     Returns:
-        model, champion (id or None), verdict (None where the version is the champion), reason,
-        difference, low, high, evidence, champion_damaged, alarm (a sentence when the champion has
-        become worse, or None); nothing is recorded yet.
+        model, champion (id or None), position (of the champion's log), verdict (None where there
+        is nothing to decide), reason, difference, low, high, evidence, champion_damaged, alarm (a
+        sentence when the champion has become worse, or None); nothing is recorded yet.
     """
     home = services()
     version = home.registry.version(model)
     champion = home.registry.champion(version.venue, version.feed)
-    if champion is not None and champion.version == model:
-        return {"model": model, "champion": model, "verdict": None,
-                "reason": f"{model} is the champion already."}  # fmt: skip
+    basis = {
+        "model": model,
+        "champion": champion.version if champion else None,
+        "position": champion.position if champion else 0,
+    }
+    if champion is None:
+        return {**basis, **_verdict(home, version, None, version.holdout)}
+    other = home.registry.version(champion.version)
+    # A version judged long after its time may meet a champion that was trained on its days.
+    days = tuple(day for day in version.holdout if day > other.validation[-1])
+    settled = None
+    if champion.version == model:
+        settled = f"{model} is the champion already."
+    elif len(days) < min(len(version.holdout), policy(home).min_sessions):
+        settled = (
+            f"{model} is too old to be judged beside {champion.version}, which learned from its "
+            f"held-out sessions."
+        )
+    elif _was_taken_back(home, version):
+        settled = (
+            f"{model} was taken out of service by a person, and stays out until a person puts it "
+            f"back: alpaca-strategy promote {model}"
+        )
+    if settled:
+        return {**basis, "verdict": None, "reason": settled, "alarm": None}
+    return {**basis, **_verdict(home, version, champion, days)}
+
+
+def _verdict(
+    home: Services, version: VersionRow, champion: ChampionRow | None, days: Sequence[date]
+) -> dict[str, Any]:
     dataset = load_dataset(
         home, _with_history(home, version), symbols=version.symbols, horizon=version.horizon
     )
-    theirs, unusable, damaged, days = None, None, False, version.holdout
+    rows = decision_rows(dataset, _positions(dataset, days))
+    theirs, unusable, alarm, damaged = None, None, None, False
     if champion is not None:
         other = home.registry.version(champion.version)
-        # A version judged long after its time may meet a champion that was trained on its days.
-        days = tuple(day for day in days if day > other.validation[-1])
-    rows = decision_rows(dataset, _positions(dataset, days))
-    if champion is not None:
         try:
             theirs = _scores(home, other, dataset, rows)
+            alarm = _alarm(home, other, theirs)
         except (DamagedFileError, ModelRefusedError) as error:
             unusable = str(error).rstrip(".")
             damaged = isinstance(error, DamagedFileError)
@@ -112,10 +145,7 @@ def decide(model: str) -> dict[str, Any]:
         expires_in_days=_days(champion.expires_at - now) if champion else None,
         pinned=champion is not None and champion.pinned,
     )
-    alarm = _alarm(home, other, theirs) if champion and theirs else None
     return {
-        "model": model,
-        "champion": champion.version if champion else None,
         "verdict": verdict.kind.value,
         "reason": verdict.reason,
         "difference": verdict.difference,
@@ -125,6 +155,41 @@ def decide(model: str) -> dict[str, Any]:
         "champion_damaged": damaged,
         "alarm": alarm,
     }
+
+
+def _was_taken_back(home: Services, version: VersionRow) -> bool:
+    """Return whether a version served once and a person rolled back from it."""
+    before = ""
+    taken: set[str] = set()
+    for change in home.registry.changes(version.venue, version.feed):
+        if change.kind is ChampionChange.ROLLBACK:
+            taken.add(before)
+        elif change.kind is ChampionChange.PROMOTE and change.decision is None:
+            taken.discard(change.version)  # by hand: a person changed their mind
+        before = change.version
+    return version.id in taken
+
+
+def check_fit(home: Services, version: VersionRow) -> None:
+    """Refuse a version that could not score today's bars.
+
+    Raises:
+        DamagedFileError: Its file is gone, has changed or cannot be read.
+        ModelRefusedError: It was made for other features, symbols, another feed or venue.
+    """
+    settings = home.settings
+    if version.venue is not settings.resolved_venue:
+        msg = (
+            f"{version.id} is of venue {version.venue.value}, not {settings.resolved_venue.value}."
+        )
+        raise ModelRefusedError(msg)
+    symbols = settings.symbols()
+    Scorer(
+        load_version(home, version),
+        fingerprint=features_fingerprint(home, symbols, version.horizon),
+        feed=settings.data.feed.value,
+        symbols=symbols,
+    )
 
 
 def _alarm(home: Services, champion: VersionRow, now: SessionScores) -> str | None:

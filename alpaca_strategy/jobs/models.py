@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import shutil
 from datetime import UTC, datetime
 from getpass import getuser
 from typing import Any
 
 from alpaca_strategy.bootstrap import services
-from alpaca_strategy.errors import UserError
-from alpaca_strategy.jobs.candidate import Recipe, read_artifact
+from alpaca_strategy.domain.models import VersionStatus
+from alpaca_strategy.errors import DamagedFileError, ModelRefusedError, UserError
+from alpaca_strategy.jobs.candidate import Recipe, code_version
 from alpaca_strategy.jobs.retrain import Progress
+from alpaca_strategy.jobs.training_data import features_fingerprint
 from alpaca_strategy.storage.registry_records import Metric, VersionRow
 
 
@@ -88,12 +91,14 @@ def promote(model: str, reason: str) -> str:
 
     Raises:
         UserError: There is no such model, it serves already, or the champion is pinned.
-        ModelRefusedError: It may not serve.
-        DamagedFileError: Its file is gone or has changed.
+        ModelRefusedError: It may not serve, or could not score today's bars.
+        DamagedFileError: Its file is gone, has changed or cannot be read.
     """
+    from alpaca_strategy.jobs.judging import check_fit
+
     home = services()
     version = home.registry.version(model)
-    read_artifact(home, version.artifact_uri, version.artifact_sha256)
+    check_fit(home, version)
     champion = home.registry.champion(version.venue, version.feed)
     before = champion.version if champion else None
     home.registry.promote(model, reason=reason, by=getuser(), expected_champion=before)
@@ -103,12 +108,33 @@ def promote(model: str, reason: str) -> str:
 def rollback(reason: str) -> str:
     """Put the champion before this one back into service; return its id.
 
+    One whose file is damaged, or that could not score today's bars, is marked and passed over.
+
     Raises:
         UserError: There is none.
     """
+    from alpaca_strategy.jobs.judging import check_fit
+
     home = services()
     venue, feed = home.settings.resolved_venue, home.settings.data.feed
+    while (champion := home.registry.champion(venue, feed)) and champion.previous:
+        try:
+            check_fit(home, home.registry.version(champion.previous))
+            break
+        except (DamagedFileError, ModelRefusedError) as error:
+            damaged = isinstance(error, DamagedFileError)
+            status = VersionStatus.DAMAGED if damaged else VersionStatus.REFUSED
+            home.registry.mark(champion.previous, status, reason=str(error), by="rollback")
     return home.registry.rollback(venue, feed, reason=reason, by=getuser())
+
+
+def retire(model: str, reason: str) -> None:
+    """Say that nobody needs a model: maintenance may then drop the bar files that it pins.
+
+    Raises:
+        UserError: There is no such model, or it is in service.
+    """
+    services().registry.mark(model, VersionStatus.RETIRED, reason=reason, by=getuser())
 
 
 def pin(reason: str, *, keep: bool) -> str:
@@ -127,29 +153,39 @@ def reproduce(model: str, progress: Progress | None = None) -> bool:
     """Train a model again from its lineage alone; return whether the file is the same.
 
     Raises:
-        UserError: There is no such model, or the code that decides its weights has changed.
+        UserError: There is no such model; or code, trade conditions or feed are not what they were.
         DamagedFileError: Data that it was made from are gone.
+        BusyError: A retraining is at work.
     """
-    from alpaca_strategy.jobs.candidate import code_version
     from alpaca_strategy.jobs.retrain import fit
 
     home = services()
-    version = home.registry.version(model)
-    if version.code_version != code_version():
-        msg = (
-            f"{model} was trained by version {version.code_version}, and this is "
-            f"{code_version()}; check that version out, then reproduce it."
-        )
-        raise UserError(msg)
+    version, pins = home.registry.version(model), home.registry.data(model)
+    made_of = {
+        "code": (version.code_version, code_version()),
+        "feed": (version.feed.value, home.settings.data.feed.value),
+        "features": (
+            version.fingerprint,
+            features_fingerprint(home, version.symbols, version.horizon),
+        ),
+    }
+    for name, (then, now) in made_of.items():
+        if then != now:
+            msg = (
+                f"{model} was trained with {name} {then}, and here it is {now}; check out and "
+                f"configure what it was trained with, then reproduce it."
+            )
+            raise UserError(msg)
     recipe = Recipe(
         preset=version.preset,
         seed=version.seed,
         horizon=version.horizon,
         plan=dict(version.config["plan"]),
     )
-    pins = home.registry.data(model)
-    candidate, _ = fit(home, pins, recipe, symbols=version.symbols, progress=progress)
-    return candidate.artifact_sha256 == version.artifact_sha256
+    with home.registry.retraining_lock(version.venue, version.feed):
+        again, _, folder = fit(home, pins, recipe, symbols=version.symbols, progress=progress)
+        shutil.rmtree(folder, ignore_errors=True)
+    return again.artifact_sha256 == version.artifact_sha256
 
 
 def _span(sessions: tuple[Any, ...]) -> str:

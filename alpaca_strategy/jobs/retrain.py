@@ -8,6 +8,7 @@ version, and a decision is made of what the registry holds at that moment.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
@@ -21,7 +22,7 @@ from alpaca_strategy.config import Settings
 from alpaca_strategy.config import home as home_folder
 from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.domain.models import VerdictKind, VersionStatus
-from alpaca_strategy.errors import UserError
+from alpaca_strategy.errors import SupersededError, UserError
 from alpaca_strategy.jobs.apart import run_apart
 from alpaca_strategy.jobs.candidate import (
     Candidate,
@@ -97,11 +98,14 @@ def train(
     )
     with home.registry.retraining_lock(settings.resolved_venue, settings.data.feed):
         pins = pins_of(home, [session.day for session in sessions])
-        candidate, data = fit(home, pins, recipe, symbols=settings.symbols(), progress=progress)
+        candidate, data, folder = fit(
+            home, pins, recipe, symbols=settings.symbols(), progress=progress
+        )
         name = f"models/{last}-{candidate.artifact_sha256[:8]}"
         uri = home.objects.put(f"{name}/last.ckpt", data)
         write_candidate(home, name, replace(candidate, artifact_uri=uri))
         _write_newest(data)
+        shutil.rmtree(folder, ignore_errors=True)  # not before: what came of it is safe now
     return name
 
 
@@ -119,11 +123,12 @@ def fit(
     *,
     symbols: Sequence[str],
     progress: Progress | None = None,
-) -> tuple[Candidate, bytes]:
+) -> tuple[Candidate, bytes, Path]:
     """Train by a recipe on pinned data; the same two give the same bytes on the same machine.
 
     Returns:
-        The candidate, whose file has no address yet, and the file.
+        The candidate, whose file has no address yet; the file; and the folder of checkpoints, to
+        be removed when both are safe.
     """
     from alpaca_strategy.model.calibration import fit_calibration
     from alpaca_strategy.model.checkpoint import Card, Model, dump_model
@@ -139,13 +144,14 @@ def fit(
     preset = Preset(recipe.preset)
     key = hashlib.sha256(repr((dataset.content_hash, recipe, code_version())).encode()).hexdigest()
     last = dataset.sessions[-1].isoformat()
+    folder = Path(home.settings.location("data/{venue}/training")) / key[:16]
     trained = train_network(
         dataset,
         split,
         shape=network_shape(preset, len(dataset.symbols)),
         plan=replace(training_plan(preset), **recipe.plan),  # type: ignore[arg-type]
         seed=recipe.seed,
-        folder=Path(home.settings.location("data/{venue}/training")) / key[:16],
+        folder=folder,
         board=home_folder() / "results" / "tensorboard_logs" / f"{last}-{key[:8]}",
         progress=progress,
     )
@@ -186,7 +192,7 @@ def fit(
         best_epoch=trained.best_epoch + 1,
         validation_loss=trained.validation_loss,
     )
-    return candidate, data
+    return candidate, data, folder
 
 
 def train_apart(sessions: dict[str, Any], preset: str | None) -> str:
@@ -229,16 +235,22 @@ def promote(decided: dict[str, Any]) -> dict[str, Any]:
     """Put a model into service, as was decided or a person approved; again changes nothing.
 
     Returns:
-        model, and changed (whether it is the champion since now).
+        model, and changed (whether it serves by this decision).
 
     Raises:
-        BusyError: Another model became champion meanwhile, so it must be decided again.
+        SupersededError: The champion changed meanwhile, so it must be decided again.
     """
     registry = services().registry
     version = registry.version(decided["model"])
     champion = registry.champion(version.venue, version.feed)
     if champion is not None and champion.version == version.id:
-        return {"model": version.id, "changed": False}
+        return {"model": version.id, "changed": True}  # by an attempt that died before it said so
+    if (champion.position if champion else 0) != decided["position"]:
+        msg = (
+            f"The model in service changed after {version.id} was judged; judge it again: clear "
+            f"the task `gate`."
+        )
+        raise SupersededError(msg)
     if decided["next"] == "ask":
         registry.promote(
             version.id,

@@ -50,7 +50,8 @@ class Dataset:
 
     Attributes:
         features: Shape (minutes, symbols, 30), float32, unscaled; NaN where ``usable`` is false.
-        usable: Shape (minutes, symbols): the minute was observed and its symbol published.
+        usable: Shape (minutes, symbols): the minute was observed, its symbol published, and every
+            feature is a number.
         returns: Shape (minutes, symbols), float32: log return from the next bar's open to the end
             of the horizon; NaN where there is none, always in a session's last minutes.
         session_index: Shape (minutes,), position in ``sessions``.
@@ -105,7 +106,9 @@ def build_dataset(
             session_minutes=len(one.observed),
             out=features[block],
         )
-        usable[block] = one.observed
+        # A bar that lacks a price has no features: its minute is as good as none.
+        usable[block] = one.observed & np.isfinite(features[block]).all(axis=2)
+        features[block][~usable[block]] = np.nan
         returns[block] = returns_of(one, horizon)
         days.append(one.day)
         row = block.stop

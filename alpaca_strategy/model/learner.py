@@ -59,13 +59,17 @@ class DecisionData(lightning.LightningDataModule):
         return draw.permutation(rows)
 
     def steps_per_epoch(self) -> int:
-        """Return how many batches an epoch has, at most."""
+        """Return how many batches an epoch has.
+
+        Where horizon or half-days do not divide evenly, some phases have one more; it is left out,
+        because an epoch that ends before its announced length would never be validated.
+        """
         stride = self.plan.stride_minutes
         rows = (
             decision_rows(self.dataset, self.split.training[1:], stride=stride, phase=phase)
             for phase in range(stride)
         )
-        return -(-max(len(r) for r in rows) // self.plan.batch_decisions)
+        return -(-min(len(r) for r in rows) // self.plan.batch_decisions)
 
     def _loader(self, rows: Callable[[], Rows], count: int) -> DataLoader[Batch]:
         batches = Batches(rows, self.plan.batch_decisions, count)
@@ -115,15 +119,10 @@ class Learner(lightning.LightningModule):
         """Return the loss of a batch."""
         features, usable, returns = batch
         logits = self(features, usable)
+        self._check_numbers(logits, usable)
         losses = ranking_loss(logits, returns)
-        # A logit that is no number looks like a symbol that is not scored, and would cost nothing.
-        lost = torch.isnan(logits) & is_scored(usable)
-        if bool(lost.any()) or not torch.isfinite(losses.total):
-            msg = (
-                f"The loss became no number in epoch {self.current_epoch + 1}, so the champion "
-                f"stays; lower training.learning_rate, or look for damaged features."
-            )
-            raise TrainingError(msg)
+        if not torch.isfinite(losses.total):
+            raise self._no_number()
         count = max(losses.decisions, 1)
         self.log("train/loss", losses.total, on_step=False, on_epoch=True, batch_size=count)
         self.log("train/spearman", losses.spearman, on_step=False, on_epoch=True, batch_size=count)
@@ -134,7 +133,9 @@ class Learner(lightning.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Remember what was said of a batch."""
         features, usable, returns = batch
-        self._validated.append((self(features, usable).float(), returns.float()))
+        logits = self(features, usable)
+        self._check_numbers(logits, usable)
+        self._validated.append((logits.float(), returns.float()))
 
     def on_validation_epoch_end(self) -> None:
         """Judge the validation sessions as a whole."""
@@ -153,6 +154,17 @@ class Learner(lightning.LightningModule):
             board.add_histogram(
                 "val/scores", torch.sigmoid(logits[torch.isfinite(logits)]), self.current_epoch
             )
+
+    def _check_numbers(self, logits: Tensor, usable: Tensor) -> None:
+        """Refuse a logit that is no number: it looks like a symbol that is not scored."""
+        if bool((torch.isnan(logits) & is_scored(usable)).any()):
+            raise self._no_number()
+
+    def _no_number(self) -> TrainingError:
+        return TrainingError(
+            f"The loss became no number in epoch {self.current_epoch + 1}, so the champion stays; "
+            f"lower training.learning_rate, or look for damaged features."
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and one cycle of the learning rate, up to three times the base."""

@@ -62,11 +62,13 @@ class Scorer:
             usable: Shape (240, symbols).
 
         Returns:
-            Shape (symbols,), NaN where a symbol has too little to be scored.
+            Shape (symbols,), the same bits at any number of threads; NaN where a symbol has too
+            little to be scored.
         """
         # Copies, as torch takes neither arrays that are locked nor such as run backwards.
         one = torch.from_numpy(features.copy())[None], torch.from_numpy(usable.copy())[None]
-        logits: Floats = _ask(self.model.network, *one)[0]
+        with _one_thread():
+            logits: Floats = _ask(self.model.network, *one)[0]
         return logits
 
     def predict(self, dataset: Dataset, rows: npt.NDArray[np.int64]) -> Predictions:
@@ -95,6 +97,21 @@ def _ask(network: Ranker, features: torch.Tensor, usable: torch.Tensor) -> Float
     with torch.inference_mode(), _fused_attention():
         logits: Floats = network(features, usable).double().numpy()
     return logits
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Work on one thread.
+
+    Several wait for each other at every step: beside other work on the same cores that makes
+    seconds of milliseconds. And what they share out changes the last digits of sums.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -83,8 +83,8 @@ def train(
         shape: Sizes of the network.
         plan: How it is trained.
         seed: Of weights, order and dropout.
-        folder: Where its checkpoints are while it runs; of this training alone. It is removed at
-            the end, and gone on from when it is there.
+        folder: Where its checkpoints are, of this training alone; gone on from when they are
+            there. Who called removes it when what came of it is safe.
         board: Where TensorBoard's logs go; None writes none.
         progress: Told after every epoch.
         bar: Show a bar for each epoch.
@@ -101,17 +101,16 @@ def train(
     scaler = fit_scaler(dataset, split.training)
     learner.network.standardize.mean.copy_(torch.from_numpy(scaler.mean))
     learner.network.standardize.std.copy_(torch.from_numpy(scaler.std))
-    best = ModelCheckpoint(
-        folder, "best", monitor="val/loss", save_last=True, save_on_train_epoch_end=True
-    )
+    best = ModelCheckpoint(folder, "best", monitor="val/loss", save_on_train_epoch_end=True)
     told = _Told(progress)
     trainer = _trainer(plan, folder, board, [best, told], bar=bar)
-    last = folder / _LAST
-    resumed = last.is_file()
+    resumed = _is_whole(folder)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")  # advice, not faults
-            trainer.fit(learner, data, ckpt_path=str(last) if resumed else None, weights_only=True)
+            trainer.fit(
+                learner, data, ckpt_path=str(folder / _LAST) if resumed else None, weights_only=True
+            )
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             msg = f"There is no room for a checkpoint in {folder}; free space, then train again."
@@ -124,7 +123,6 @@ def train(
         raise TrainingError(msg)
     state = torch.load(best.best_model_path, weights_only=True)
     learner.load_state_dict(state["state_dict"])
-    shutil.rmtree(folder, ignore_errors=True)
     learner.network.eval().requires_grad_(requires_grad=False)
     return Trained(
         learner.network.cpu(),
@@ -181,6 +179,19 @@ def _require_something_to_rank(data: DecisionData) -> None:
             raise TrainingError(msg)
 
 
+def _is_whole(folder: Path) -> bool:
+    """Return whether there is a checkpoint to go on from; one that was cut short is dropped."""
+    try:
+        torch.load(folder / _LAST, weights_only=True)
+    except FileNotFoundError:
+        return False
+    except Exception as error:  # noqa: BLE001  # whatever a damaged file makes of the reader
+        log.warning("checkpoint_dropped", folder=str(folder), reason=str(error).split("\n")[0])
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
+
+
 def _trainer(
     plan: TrainingPlan, folder: Path, board: Path | None, callbacks: list[Callback], *, bar: bool
 ) -> lightning.Trainer:
@@ -192,6 +203,8 @@ def _trainer(
     callbacks = [
         *callbacks,
         EarlyStopping("val/loss", patience=plan.patience, check_on_train_epoch_end=True),
+        # Every epoch, whether it was a better one or not: what a kill may cost.
+        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
         EMAWeightAveraging(use_buffers=False, decay=plan.averaging),
     ]
     if board:
@@ -202,11 +215,10 @@ def _trainer(
     return lightning.Trainer(
         max_epochs=plan.epochs,
         accelerator="gpu" if gpu else "cpu",
-        devices="auto" if gpu else 1,
+        devices=1,  # several would start this whole program once more each, lock and all
         precision="bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true",
         gradient_clip_val=plan.gradient_clip,
         deterministic=True,
-        use_distributed_sampler=False,  # ours divides the batches itself
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         logger=logger,

@@ -72,10 +72,7 @@ class Decisions(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 class Batches(Sampler[npt.NDArray[np.int64]]):
-    """Which rows make which batch.
-
-    Of several processes that train together each takes every so-manieth batch.
-    """
+    """Which rows make which batch."""
 
     def __init__(self, rows: Callable[[], npt.NDArray[np.int64]], size: int, count: int) -> None:
         """Prepare.
@@ -83,22 +80,13 @@ class Batches(Sampler[npt.NDArray[np.int64]]):
         Args:
             rows: Asked for at the beginning of every epoch.
             size: Decisions in a batch.
-            count: Batches of an epoch, at most.
+            count: Batches of every epoch; what is left of its rows is left out.
         """
         self._rows, self._size, self._count = rows, size, count
 
     def __len__(self) -> int:
-        return self._count // _processes()[1]
+        return self._count
 
     def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
-        rank, processes = _processes()
-        rows, step = self._rows(), self._size
-        batches = [rows[i : i + step] for i in range(0, len(rows), step)]
-        yield from batches[rank : len(self) * processes : processes]
-
-
-def _processes() -> tuple[int, int]:
-    """Return the number of this process and how many train together."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+        rows, size = self._rows(), self._size
+        yield from (rows[i * size : (i + 1) * size] for i in range(self._count))

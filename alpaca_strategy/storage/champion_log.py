@@ -17,6 +17,7 @@ from alpaca_strategy.errors import (
     BusyError,
     EnvironmentFaultError,
     ModelRefusedError,
+    SupersededError,
     UserError,
 )
 from alpaca_strategy.storage import registry_tables as t
@@ -152,16 +153,17 @@ class ChampionLog:
         """Refuse a version that may not follow the champion, or not the one that was expected.
 
         Raises:
-            BusyError: Another one is champion than was expected.
+            SupersededError: Another one is champion than was expected.
             UserError: The champion is pinned, or the version is the champion.
             ModelRefusedError: The version may not serve.
         """
         if self.champion != expected_champion:
             msg = (
                 f"The champion is {self.champion or 'none'} by now, not "
-                f"{expected_champion or 'none'}; look at it, then run this again."
+                f"{expected_champion or 'none'}; judge "
+                f"again: clear the task `gate`, or look at it and promote by hand."
             )
-            raise BusyError(msg)
+            raise SupersededError(msg)
         if self.champion == version_id:
             msg = f"{version_id} is in service already; nothing was changed."
             raise UserError(msg)

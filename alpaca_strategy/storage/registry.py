@@ -94,7 +94,7 @@ class Registry(RegistryReader):
             The decision's number.
 
         Raises:
-            BusyError: The champion is no longer the one that the challenger was judged against.
+            SupersededError: The champion is not the one that the challenger was judged against.
             UserError: The champion is pinned, or the challenger is the champion.
             ModelRefusedError: The challenger may not serve.
         """
@@ -137,7 +137,7 @@ class Registry(RegistryReader):
             decision: The gate's decision that asked the person.
 
         Raises:
-            BusyError: Another one has become champion meanwhile.
+            SupersededError: Another one has become champion meanwhile.
             UserError: The champion is pinned, the version is the champion, or there is no such.
             ModelRefusedError: The version may not serve.
         """

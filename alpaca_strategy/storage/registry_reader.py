@@ -34,6 +34,7 @@ class RegistryReader:
                 return None
             version = rows.fetch_versions(connection, [term.version])[term.version]
             fallback, _ = log.fallback()
+            position = log.changes()[-1].position
         return ChampionRow(
             version=term.version,
             since=term.changed_at,
@@ -44,6 +45,7 @@ class RegistryReader:
             previous=fallback.version if fallback else None,
             reason=term.reason,
             changed_by=term.changed_by,
+            position=position,
         )
 
     def changes(self, venue: Venue, feed: Feed) -> list[ChangeRow]:

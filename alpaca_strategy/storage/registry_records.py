@@ -199,6 +199,7 @@ class ChampionRow:
         previous: What a rollback would return to; None when nothing is fit to serve.
         reason: Why it is the champion.
         changed_by: Who made it so.
+        position: Of the newest change of the log, which every change moves.
     """
 
     version: str
@@ -210,3 +211,4 @@ class ChampionRow:
     previous: str | None
     reason: str
     changed_by: str
+    position: int = 0

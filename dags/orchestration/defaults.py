@@ -31,6 +31,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 errors.TrainingError,
                 errors.TooFewSessionsError,
                 errors.ModelRefusedError,
+                errors.SupersededError,  # before BusyError, which it is one of
             ],
             action=RetryAction.FAIL,
             reason="another attempt would meet the same; a person must change something",

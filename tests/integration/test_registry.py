@@ -23,6 +23,7 @@ from alpaca_strategy.errors import (
     AlpacaStrategyError,
     BusyError,
     ModelRefusedError,
+    SupersededError,
     UserError,
 )
 from alpaca_strategy.storage import database
@@ -271,7 +272,7 @@ def test_of_promotions_at_once_with_the_same_expectation_one_wins(
         found = list(pool.map(attempt, names))
     winners = [one for one in found if isinstance(one, str)]
     assert len(winners) == 1
-    assert {type(one) for one in found if not isinstance(one, str)} == {BusyError}
+    assert {type(one) for one in found if not isinstance(one, str)} == {SupersededError}
     assert in_force(registry) == winners[0]
     assert [change.position for change in registry.changes(*HERE)] == [1, 2]
 

@@ -23,6 +23,7 @@ from alpaca_strategy.errors import (
     BusyError,
     DamagedFileError,
     NotPublishedError,
+    SupersededError,
     TooFewSessionsError,
     UserError,
 )
@@ -126,7 +127,8 @@ def test_a_first_model_serves_provisionally_and_the_same_again_is_the_same(fille
     decided = retrain.decide_apart(model)
     assert (decided["verdict"], decided["next"]) == ("provisional", "promote")
     assert retrain.promote(decided) == {"model": model, "changed": True}
-    assert retrain.promote(decided) == {"model": model, "changed": False}
+    # An attempt that died before it said so must still announce the champion.
+    assert retrain.promote(decided) == {"model": model, "changed": True}
     champion = home.registry.champion(Venue.SIMULATOR, Feed.IEX)
     assert champion is not None
     assert (champion.version, champion.provisional) == (model, True)
@@ -157,6 +159,11 @@ def test_a_challenger_is_judged_on_the_same_sessions_and_a_person_may_overrule(
     else:
         retrain.promote(decided)
     assert f"{first} is in service again" in run("rollback")
+    with pytest.raises(SupersededError, match="judge it again"):
+        retrain.promote({**decided, "next": "promote", "verdict": "promote"})
+    again = retrain.decide_apart(second)  # what a person took back stays out
+    assert (again["next"], again["verdict"]) == ("keep", None)
+    assert "was taken out of service by a person" in again["reason"]
     assert "rank_ic" in run("models", "show", second)
     assert "stays in service" in run("pin")
     with pytest.raises(UserError, match="pinned"):
@@ -179,6 +186,9 @@ def test_a_damaged_champion_is_marked_and_the_challenger_held_against_nothing(
     assert home.registry.version(first).status is VersionStatus.DAMAGED
     with pytest.raises(DamagedFileError, match="is not the one that was registered"):
         models.promote(first, "by hand")
+    models.promote(second, "by hand")
+    with pytest.raises(UserError, match="no earlier iex model"):
+        run("rollback")
 
 
 def test_gaps_and_too_few_sessions_are_refused_with_what_to_do(filled: Path) -> None:

@@ -51,7 +51,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     other = run(dataset, tmp_path / "c", seed=6)
     assert not torch.equal(weights(other)["stem.of_features.weight"],
                            weights(first)["stem.of_features.weight"])  # fmt: skip
-    assert list(tmp_path.iterdir()) == []  # no checkpoint is left behind
 
 
 def _train_until_killed(dataset: Dataset, folder: Path) -> None:
@@ -152,6 +151,35 @@ def test_tensorboard_shows_losses_rate_ic_scores_graph_and_hyperparameters(
     rates = [event.value for event in events.Scalars("lr-AdamW")]
     assert max(rates) == pytest.approx(3 * PLAN.learning_rate, rel=0.05)
     assert "hidden: 8" in (folder / "hparams.yaml").read_text()
+
+
+def test_a_horizon_that_divides_nothing_evenly_is_validated_every_epoch(tmp_path: Path) -> None:
+    uneven = World(symbols=6, ic=0.3, seed=1).dataset(9, horizon=15)
+    told: list[str] = []
+    run(uneven, tmp_path / "t", progress=lambda _d, _m, said: told.append(said))
+    assert len(told) == 4
+    assert len(set(told)) == 4
+
+
+def test_numbers_that_are_none_in_validation_end_it_too(dataset: Dataset, tmp_path: Path) -> None:
+    broken = dataset.features.copy()
+    broken[(dataset.session_index >= SPLIT.validation[0])[:, None] & dataset.usable] = np.nan
+    with pytest.raises(TrainingError, match="became no number"):
+        run(replace(dataset, features=broken), tmp_path / "t")
+    silent = dataset.returns.copy()
+    silent[dataset.session_index >= SPLIT.validation[0]] = np.nan
+    with pytest.raises(TrainingError, match="None of the 76 validation decisions"):
+        run(replace(dataset, returns=silent), tmp_path / "t")
+
+
+def test_a_checkpoint_that_was_cut_short_is_dropped(dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    whole = run(dataset, folder)
+    last = folder / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-500])
+    again = run(dataset, folder)
+    assert not again.resumed
+    assert again.validation_loss == whole.validation_loss
 
 
 def test_progress_is_told_epoch_by_epoch(dataset: Dataset, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from alpaca_strategy.features.fingerprint import fingerprint
 from alpaca_strategy.features.kernel import session_features
+from alpaca_strategy.market.schema import BAR_COLUMNS
 from alpaca_strategy.model.aggregates import aggregate
 from alpaca_strategy.model.dataset import (
     WINDOW,
@@ -49,6 +50,21 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("kind", "ic"), [("linear", 0.2), ("linear", -0.2), ("ordered", 0.2)])
+def test_the_worlds_hold_what_they_say(kind: str, ic: float) -> None:
+    close, found = BAR_COLUMNS.index("close"), []
+    for bars, signal in World(kind, ic=ic, until=12, seed=5).sessions(24):
+        price = np.log(bars.values[:, :, close])
+        pairs = zip(signal[20:370:HORIZON], (price[HORIZON:] - price[:-HORIZON])[20:370:HORIZON],
+                    strict=True)  # fmt: skip
+        found.append(np.mean([np.corrcoef(*pair)[0, 1] for pair in pairs]))
+    # A session of 35 decisions on 30 symbols is uncertain by 1 / sqrt(29 * 35).
+    error = 1 / np.sqrt(29 * 35 * 12)
+    # The push itself makes returns wilder: that takes a few hundredths of the correlation away.
+    assert abs(np.mean(found[:12]) - ic) < 3.5 * error + 0.1 * abs(ic)
+    assert abs(np.mean(found[12:])) < 3.5 * error
 
 
 def test_a_strong_signal_is_found_and_when_it_turns_round_the_scores_are_wrong() -> None:
@@ -97,7 +113,7 @@ def test_in_a_linear_world_the_network_loses_to_nobody_by_more_than_an_error_bar
 def test_what_is_in_the_order_of_minutes_the_network_alone_finds(
     seed: int, record_property: Record
 ) -> None:
-    found = contest(World("ordered", ic=0.12, seed=seed), 50, seed)
+    found = contest(World("ordered", ic=0.1, seed=seed), 50, seed)
     for name, figure in found.figures().items():
         record_property(name, figure)
     for other in ("ridge", "lightgbm"):
@@ -117,7 +133,11 @@ def test_where_there_is_no_signal_none_is_found(seed: int, record_property: Reco
 @pytest.mark.proof
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_from_shuffled_labels_nothing_is_learnt(seed: int, record_property: Record) -> None:
-    """Returns of each minute change places among the symbols; judged is on the true ones."""
+    """Returns of each minute change places among the symbols; judged is on the true ones.
+
+    A network that fits noise points somewhere, by chance a little towards the signal or away from
+    it: so t is wider spread here than elsewhere, but its sign is the seed's.
+    """
     dataset = World(ic=0.06, seed=seed).dataset(40)
     shuffled = np.random.default_rng(seed).permuted(dataset.returns, axis=1)
     assert np.nanmean(np.abs(shuffled - dataset.returns)) > 1e-4

@@ -96,6 +96,8 @@ def test_batches_hold_every_row_of_their_epoch_once(dataset: Dataset) -> None:
     assert [len(b) for b in batches] == [16, 16, 16, 16, 12]
     np.testing.assert_array_equal(np.concatenate(list(batches)), rows)
     np.testing.assert_array_equal(np.concatenate(list(batches)), np.roll(rows, 7))
+    short = list(Batches(lambda: rows, 16, 3))  # an epoch has as many batches as it announced
+    np.testing.assert_array_equal(np.concatenate(short), rows[:48])
     features, usable, returns = Decisions(windows_of(dataset))[rows[:3]]
     assert (features.shape, usable.shape, returns.shape) == ((3, 240, 4, 30), (3, 240, 4), (3, 4))
 
