@@ -41,12 +41,7 @@ def run_apart(job: str, **arguments: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="job-") as folder:
         answer = Path(folder) / "answer.json"
         command = [sys.executable, "-m", __name__, job, json.dumps(arguments), str(answer)]
-        environment = {
-            **os.environ,
-            "ALPACA_STRATEGY_LOGGING__FORMAT": "json",
-            # Threads that wait for each other sleep; spinning, they take a busy machine's cores.
-            "OMP_WAIT_POLICY": "PASSIVE",
-        }
+        environment = {**os.environ, "ALPACA_STRATEGY_LOGGING__FORMAT": "json"}
         with subprocess.Popen(  # noqa: S603 - our own command
             command,
             env=environment,
