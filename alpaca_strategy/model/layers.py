@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from alpaca_strategy.features.scaler import CLIP
 from alpaca_strategy.model.presets import NetworkShape
 
-#: By how much an untrained network's attention fades with a minute of age: half in 14 minutes.
-FADING = 0.05
+#: By how much an untrained network's attention fades with a minute of age: half in 3.5 minutes.
+FADING = 0.2
 
 
 class Standardize(nn.Module):

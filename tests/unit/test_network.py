@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from alpaca_strategy.model.layers import AttentionPooling, Standardize, Time2Vec
+from alpaca_strategy.model.layers import FADING, AttentionPooling, Standardize, Time2Vec
 from alpaca_strategy.model.network import MIN_USABLE_MINUTES, Ranker
 from alpaca_strategy.model.presets import NetworkShape, Preset, network_shape, training_plan
 
@@ -123,7 +123,7 @@ def test_pooling_is_a_weighted_mean_of_the_known_tokens_and_begins_with_the_newe
     low, high = states[1, [1, 3]].amin(0), states[1, [1, 3]].amax(0)
     assert ((out[1] >= low - 1e-6) & (out[1] <= high + 1e-6)).all()
     weights = pooling(torch.eye(5, 4).expand(1, 5, 4) * 1e-6, known[:1]).detach()[0] * 1e6
-    assert weights[3] / weights[2] == pytest.approx(np.exp(0.05 * 48), rel=1e-3)
+    assert weights[3] / weights[2] == pytest.approx(np.exp(FADING * 48), rel=1e-2)
 
 
 @pytest.mark.parametrize("preset", list(Preset))
