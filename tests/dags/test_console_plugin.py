@@ -84,7 +84,16 @@ def dag_run() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/sessions/2025-11-21", "/quality/2025-11-21", f"/runs/{NIGHTLY}/x"]
+    "path",
+    [
+        "/",
+        "/sessions/2025-11-21",
+        "/quality/2025-11-21",
+        f"/runs/{NIGHTLY}/x",
+        "/models",
+        "/models/",
+        "/models/2026-11-21-1a2b3c4d",
+    ],
 )
 def test_nobody_reads_a_page_without_a_login(airflow, path):
     assert airflow.get(f"/alpaca{path}").status_code == 401
