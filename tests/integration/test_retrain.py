@@ -65,7 +65,7 @@ def filled(home: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> It
         "ALPACA_STRATEGY_VENUE": "simulator",
         "ALPACA_STRATEGY_DATABASE_URL": database_url,
         "ALPACA_STRATEGY_DATA__SYMBOLS": ",".join(SYMBOLS),
-        "ALPACA_STRATEGY_TRAINING__EPOCHS": "2",
+        "ALPACA_STRATEGY_TRAINING__EPOCHS": "1",
         "ALPACA_STRATEGY_LOGGING__LEVEL": "error",
     }
     for name, value in environment.items():
