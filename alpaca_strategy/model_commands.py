@@ -40,7 +40,12 @@ def train(
         str, typer.Option(help="Size of the network: demo, cpu or full; default: model.preset.")
     ] = "",
     seed: Annotated[
-        int, typer.Option(min=-1, help="Of weights, order and dropout; default: training.seed.")
+        int,
+        typer.Option(
+            min=-1,
+            show_default=False,
+            help="Of weights, order and dropout; default: training.seed.",
+        ),
     ] = -1,
     bars: Annotated[
         Path | None,
@@ -149,7 +154,9 @@ def _show(model: Model) -> None:
     """Show what a model was made from, how good it is, and what was decided."""
     from alpaca_strategy.jobs import models
 
-    table = Table("", "", box=None, show_header=False)
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, words in models.show(model):
         table.add_row(name, words)
     out.print(table)

@@ -36,7 +36,6 @@ from alpaca_strategy.storage.registry_records import (
     Metric,
     ModelVersion,
     VersionRow,
-    new_version_id,
 )
 
 log = structlog.get_logger(__name__)
@@ -67,7 +66,9 @@ def evaluate_candidate(candidate: str) -> dict[str, Any]:
     for line in table.splitlines():
         log.info(line)  # a table in one entry is no table where logs are looked at
     metrics = [m for name, one in evaluations.items() for m in _metrics(name, one)]
-    model, new = home.registry.register(_version(home, about), metrics, about.data)
+    model, new = home.registry.register(
+        _version(home, candidate.rpartition("/")[2], about), metrics, about.data
+    )
     simulated = home.settings.resolved_venue is Venue.SIMULATOR
     rank_ic = evaluations["model"].metric("rank_ic")
     return {
@@ -287,10 +288,10 @@ def _metrics(name: str, judged: Evaluation) -> list[Metric]:
     ]
 
 
-def _version(home: Services, about: Candidate) -> ModelVersion:
+def _version(home: Services, name: str, about: Candidate) -> ModelVersion:
     made = datetime.now(UTC)
     return ModelVersion(
-        id=new_version_id(made, about.artifact_sha256),
+        id=name,
         created_at=made,
         venue=home.settings.resolved_venue,
         feed=home.settings.data.feed,

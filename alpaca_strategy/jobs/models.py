@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from datetime import UTC, datetime
 from getpass import getuser
 from typing import Any
@@ -51,7 +50,7 @@ def with_bounds(metric: Metric | None) -> str:
         return ""
     if metric.low is None or metric.high is None:
         return f"{metric.value:+.4f}"
-    return f"{metric.value:+.4f} ({metric.low:+.4f} to {metric.high:+.4f})"
+    return f"{metric.value:+.4f} (95 %: {metric.low:+.4f} to {metric.high:+.4f})"
 
 
 def show(model: str) -> list[tuple[str, str]]:
@@ -62,11 +61,13 @@ def show(model: str) -> list[tuple[str, str]]:
     """
     home = services()
     version, data = home.registry.version(model), home.registry.data(model)
+    champion = home.registry.champion(version.venue, version.feed)
+    serves = champion is not None and champion.version == model
     environment = ", ".join(f"{name} {value}" for name, value in version.environment.items())
     rows = [
         ("model", version.id),
         ("made", f"{version.created_at:%Y-%m-%d %H:%M} UTC, expires {version.expires_at:%Y-%m-%d}"),
-        ("status", f"{version.status.value} {version.status_reason or ''}".strip()),
+        ("service", f"{service_of(version, serves=serves)} {version.status_reason or ''}".strip()),
         ("venue, feed", f"{version.venue.value}, {version.feed.value}"),
         ("preset, seed", f"{version.preset}, {version.seed}"),
         ("training", _span(version.training)),
@@ -183,8 +184,8 @@ def reproduce(model: str, progress: Progress | None = None) -> bool:
         plan=dict(version.config["plan"]),
     )
     with home.registry.retraining_lock(version.venue, version.feed):
-        again, _, folder = fit(home, pins, recipe, symbols=version.symbols, progress=progress)
-        shutil.rmtree(folder, ignore_errors=True)
+        again, _, traces = fit(home, pins, recipe, symbols=version.symbols, progress=progress)
+        traces.remove()
     return again.artifact_sha256 == version.artifact_sha256
 
 

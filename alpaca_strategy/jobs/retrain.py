@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,36 @@ from alpaca_strategy.jobs.candidate import (
 from alpaca_strategy.jobs.market_data import latest_session
 from alpaca_strategy.jobs.training_data import load_dataset, newest_sessions, pins_of
 from alpaca_strategy.market.calendar import exchange_calendar
-from alpaca_strategy.storage.registry_records import DataPin, Decision
+from alpaca_strategy.storage.registry_records import DataPin, Decision, new_version_id
 
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What a training leaves on this machine.
+
+    Attributes:
+        checkpoints: A folder from which an interrupted training goes on.
+        board: TensorBoard's logs.
+    """
+
+    checkpoints: Path
+    board: Path
+
+    def keep_as(self, model: str) -> None:
+        """Call TensorBoard's logs by the model's name, and remove the checkpoints."""
+        named = self.board.with_name(model)
+        if self.board.exists() and not named.exists():
+            self.board.rename(named)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove both."""
+        for folder in (self.checkpoints, self.board):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def window(until: str | None = None) -> dict[str, Any]:
@@ -98,14 +123,15 @@ def train(
     )
     with home.registry.retraining_lock(settings.resolved_venue, settings.data.feed):
         pins = pins_of(home, [session.day for session in sessions])
-        candidate, data, folder = fit(
+        candidate, data, traces = fit(
             home, pins, recipe, symbols=settings.symbols(), progress=progress
         )
-        name = f"models/{last}-{candidate.artifact_sha256[:8]}"
+        model = new_version_id(datetime.now(UTC), candidate.artifact_sha256)
+        name = f"models/{model}"
         uri = home.objects.put(f"{name}/last.ckpt", data)
         write_candidate(home, name, replace(candidate, artifact_uri=uri))
         _write_newest(data)
-        shutil.rmtree(folder, ignore_errors=True)  # not before: what came of it is safe now
+        traces.keep_as(model)  # not before: what came of it is safe now
     return name
 
 
@@ -123,12 +149,12 @@ def fit(
     *,
     symbols: Sequence[str],
     progress: Progress | None = None,
-) -> tuple[Candidate, bytes, Path]:
+) -> tuple[Candidate, bytes, Traces]:
     """Train by a recipe on pinned data; the same two give the same bytes on the same machine.
 
     Returns:
-        The candidate, whose file has no address yet; the file; and the folder of checkpoints, to
-        be removed when both are safe.
+        The candidate, whose file has no address yet; the file; and what the training left, to be
+        dealt with when both are safe.
     """
     from alpaca_strategy.model.calibration import fit_calibration
     from alpaca_strategy.model.checkpoint import Card, Model, dump_model
@@ -143,16 +169,18 @@ def fit(
     split = split_sessions(len(dataset.sessions))
     preset = Preset(recipe.preset)
     key = hashlib.sha256(repr((dataset.content_hash, recipe, code_version())).encode()).hexdigest()
-    last = dataset.sessions[-1].isoformat()
-    folder = Path(home.settings.location("data/{venue}/training")) / key[:16]
+    traces = Traces(
+        Path(home.settings.location("data/{venue}/training")) / key[:16],
+        home_folder() / "results" / "tensorboard_logs" / f"training-{key[:8]}",
+    )
     trained = train_network(
         dataset,
         split,
         shape=network_shape(preset, len(dataset.symbols)),
         plan=replace(training_plan(preset), **recipe.plan),  # type: ignore[arg-type]
         seed=recipe.seed,
-        folder=folder,
-        board=home_folder() / "results" / "tensorboard_logs" / f"{last}-{key[:8]}",
+        folder=traces.checkpoints,
+        board=traces.board,
         progress=progress,
     )
     validation = decision_rows(dataset, split.validation)
@@ -192,7 +220,7 @@ def fit(
         best_epoch=trained.best_epoch + 1,
         validation_loss=trained.validation_loss,
     )
-    return candidate, data, folder
+    return candidate, data, traces
 
 
 def train_apart(sessions: dict[str, Any], preset: str | None) -> str:

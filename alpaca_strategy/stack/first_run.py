@@ -136,7 +136,7 @@ class FirstRun:
             return
         self._mark("airflow-backfill")
         self._report.say(
-            f"✓ Airflow runs {DAG_ID} for the last {len(days)} sessions: all green in some minutes"
+            f"Airflow runs {DAG_ID} for the last {len(days)} sessions; all green in some minutes"
         )
 
     def _mark(self, name: str) -> None:

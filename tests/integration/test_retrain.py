@@ -121,7 +121,9 @@ def test_a_first_model_serves_provisionally_and_the_same_again_is_the_same(fille
     assert (filled / "results" / "last.ckpt").read_bytes() == home.objects.get(
         home.objects.name_of(version.artifact_uri)
     )
-    assert list((filled / "results" / "tensorboard_logs").rglob("events.*"))
+    assert list((filled / "results" / "tensorboard_logs" / model).glob("events.*"))
+    assert f"/models/{model}/" in version.artifact_uri
+    assert list((filled / "data" / "simulator" / "training").iterdir()) == []
     assert home.registry.champion(Venue.SIMULATOR, Feed.IEX) is None
 
     decided = retrain.decide_apart(model)
