@@ -18,7 +18,7 @@ from alpaca_strategy.config import load_settings
 from alpaca_strategy.domain.market import Session
 from alpaca_strategy.errors import UserError
 from alpaca_strategy.features.fingerprint import fingerprint
-from alpaca_strategy.jobs.retrain import chosen_plan
+from alpaca_strategy.jobs.fitting import chosen_plan
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.market.schema import BAR_COLUMNS
 from alpaca_strategy.model.baselines import fit_lightgbm, fit_ridge

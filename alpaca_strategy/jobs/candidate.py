@@ -22,7 +22,7 @@ _CODE = (
     "model/*.py",
     "storage/panel.py",
     "jobs/training_data.py",
-    "jobs/retrain.py",
+    "jobs/fitting.py",
 )
 
 

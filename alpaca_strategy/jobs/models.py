@@ -158,7 +158,7 @@ def reproduce(model: str, progress: Progress | None = None) -> bool:
         DamagedFileError: Data that it was made from are gone.
         BusyError: A retraining is at work.
     """
-    from alpaca_strategy.jobs.retrain import fit
+    from alpaca_strategy.jobs.fitting import fit
 
     home = services()
     version, pins = home.registry.version(model), home.registry.data(model)

@@ -7,62 +7,29 @@ version, and a decision is made of what the registry holds at that moment.
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from alpaca_strategy.bootstrap import Services, services
-from alpaca_strategy.config import Settings
 from alpaca_strategy.config import home as home_folder
 from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.domain.models import VerdictKind, VersionStatus
 from alpaca_strategy.errors import SupersededError, UserError
 from alpaca_strategy.jobs.apart import run_apart
-from alpaca_strategy.jobs.candidate import (
-    Candidate,
-    Recipe,
-    code_version,
-    write_candidate,
-)
+from alpaca_strategy.jobs.candidate import Recipe, write_candidate
+from alpaca_strategy.jobs.fitting import chosen_plan, fit
 from alpaca_strategy.jobs.market_data import latest_session
-from alpaca_strategy.jobs.training_data import load_dataset, newest_sessions, pins_of
+from alpaca_strategy.jobs.training_data import newest_sessions, pins_of
 from alpaca_strategy.market.calendar import exchange_calendar
-from alpaca_strategy.storage.registry_records import DataPin, Decision, new_version_id
+from alpaca_strategy.storage.registry_records import Decision, new_version_id
 
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Traces:
-    """What a training leaves on this machine.
-
-    Attributes:
-        checkpoints: A folder from which an interrupted training goes on.
-        board: TensorBoard's logs.
-    """
-
-    checkpoints: Path
-    board: Path
-
-    def keep_as(self, model: str) -> None:
-        """Call TensorBoard's logs by the model's name, and remove the checkpoints."""
-        named = self.board.with_name(model)
-        if self.board.exists() and not named.exists():
-            self.board.rename(named)
-        self.remove()
-
-    def remove(self) -> None:
-        """Remove both."""
-        for folder in (self.checkpoints, self.board):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def window(until: str | None = None) -> dict[str, Any]:
@@ -106,7 +73,8 @@ def train(
         progress: Told after every epoch.
 
     Returns:
-        The name of the candidate in object storage, which `judging.evaluate` takes.
+        The name of the candidate in object storage, which `judging.evaluate_candidate`
+        takes.
 
     Raises:
         BusyError: Another retraining is at work.
@@ -133,94 +101,6 @@ def train(
         _write_newest(data)
         traces.keep_as(model)  # not before: what came of it is safe now
     return name
-
-
-def chosen_plan(settings: Settings) -> dict[str, int | float]:
-    """Return what the settings say otherwise than a preset's training plan."""
-    return settings.training.model_dump(
-        include={"epochs", "patience", "learning_rate", "weight_decay"}, exclude_none=True
-    )
-
-
-def fit(
-    home: Services,
-    pins: Sequence[DataPin],
-    recipe: Recipe,
-    *,
-    symbols: Sequence[str],
-    progress: Progress | None = None,
-) -> tuple[Candidate, bytes, Traces]:
-    """Train by a recipe on pinned data; the same two give the same bytes on the same machine.
-
-    Returns:
-        The candidate, whose file has no address yet; the file; and what the training left, to be
-        dealt with when both are safe.
-    """
-    from alpaca_strategy.model.calibration import fit_calibration
-    from alpaca_strategy.model.checkpoint import Card, Model, dump_model
-    from alpaca_strategy.model.dataset import decision_rows
-    from alpaca_strategy.model.presets import Preset, network_shape, training_plan
-    from alpaca_strategy.model.scorer import predict
-    from alpaca_strategy.model.splits import split_sessions
-    from alpaca_strategy.model.training import environment
-    from alpaca_strategy.model.training import train as train_network
-
-    dataset = load_dataset(home, pins, symbols=symbols, horizon=recipe.horizon)
-    split = split_sessions(len(dataset.sessions))
-    preset = Preset(recipe.preset)
-    key = hashlib.sha256(repr((dataset.content_hash, recipe, code_version())).encode()).hexdigest()
-    traces = Traces(
-        Path(home.settings.location("data/{venue}/training")) / key[:16],
-        home_folder() / "results" / "tensorboard_logs" / f"training-{key[:8]}",
-    )
-    trained = train_network(
-        dataset,
-        split,
-        shape=network_shape(preset, len(dataset.symbols)),
-        plan=replace(training_plan(preset), **recipe.plan),  # type: ignore[arg-type]
-        seed=recipe.seed,
-        folder=traces.checkpoints,
-        board=traces.board,
-        progress=progress,
-    )
-    validation = decision_rows(dataset, split.validation)
-    calibration = fit_calibration(predict(trained.network, dataset, validation))
-
-    def days(part: Sequence[int]) -> tuple[date, ...]:
-        return tuple(dataset.sessions[i] for i in part)
-
-    card = Card(
-        fingerprint=dataset.fingerprint,
-        feed=home.settings.data.feed.value,
-        symbols=dataset.symbols,
-        horizon=recipe.horizon,
-        preset=recipe.preset,
-        seed=recipe.seed,
-        dataset_hash=dataset.content_hash,
-        training=_ends(days(split.training)),
-        validation=_ends(days(split.validation)),
-        holdout=_ends(days(split.holdout)),
-        code_version=code_version(),
-    )
-    data = dump_model(Model(trained.network, calibration, card))
-    candidate = Candidate(
-        recipe=recipe,
-        data=tuple(pins),
-        symbols=dataset.symbols,
-        training=days(split.training),
-        validation=days(split.validation),
-        holdout=days(split.holdout),
-        fingerprint=dataset.fingerprint,
-        dataset_hash=dataset.content_hash,
-        artifact_uri="",
-        artifact_sha256=hashlib.sha256(data).hexdigest(),
-        code_version=code_version(),
-        environment=environment(),
-        epochs=trained.epochs,
-        best_epoch=trained.best_epoch + 1,
-        validation_loss=trained.validation_loss,
-    )
-    return candidate, data, traces
 
 
 def train_apart(sessions: dict[str, Any], preset: str | None) -> str:
@@ -316,10 +196,6 @@ def resolve_preset(home: Services, asked: str | None) -> str:
     if name == "auto":
         return (Preset.FULL if has_gpu() else Preset.CPU).value
     return preset_named(name).value
-
-
-def _ends(sessions: tuple[date, ...]) -> tuple[str, str]:
-    return sessions[0].isoformat(), sessions[-1].isoformat()
 
 
 def _write_newest(data: bytes) -> None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]  # it ships no types
+from scipy.special import ndtr, stdtrit
 
 Floats = npt.NDArray[np.float64]
 #: From sums of shape (..., columns) to figures of shape (...).

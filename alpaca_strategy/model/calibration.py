@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit  # type: ignore[import-untyped]  # it ships no types
+from scipy.special import stdtrit
 
 from alpaca_strategy.errors import TrainingError
 from alpaca_strategy.model.bootstrap import block_sums, clustered_ratio

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr  # type: ignore[import-untyped]  # it ships no types
+from scipy.special import stdtr
 
 Floats = npt.NDArray[np.float64]
 #: Sessions of either kind below which nothing is said: their spread is not known yet.

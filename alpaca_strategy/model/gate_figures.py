@@ -8,7 +8,7 @@ from datetime import date
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit  # type: ignore[import-untyped]  # it ships no types
+from scipy.special import stdtrit
 
 from alpaca_strategy.errors import SettingsError
 from alpaca_strategy.model.splits import HOLDOUT
