@@ -1,0 +1,1 @@
+"""The strategy over history: two engines that must agree, what came of it, and a report."""
