@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from alpaca_strategy import __version__, model_commands
+from alpaca_strategy import __version__, backtest_commands, model_commands
 from alpaca_strategy.errors import AlpacaStrategyError, UserError
 from alpaca_strategy.terminal import err, out, progress_bar
 
@@ -241,6 +241,7 @@ def maintain() -> None:
 
 
 model_commands.add_to(app)
+backtest_commands.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

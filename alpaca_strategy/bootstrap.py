@@ -12,6 +12,7 @@ from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.errors import CredentialsError, ServiceUnavailableError
 from alpaca_strategy.market.conditions import ConditionTable, load_condition_table
 from alpaca_strategy.state import StackState, read_state
+from alpaca_strategy.storage.backtests import Backtests
 from alpaca_strategy.storage.catalog import Catalog
 from alpaca_strategy.storage.database import connect
 from alpaca_strategy.storage.lake import Lake
@@ -28,6 +29,7 @@ class Services:
     settings: Settings
     catalog: Catalog
     registry: Registry
+    backtests: Backtests
     lake: Lake
     objects: ObjectStore
     staging: Staging
@@ -91,12 +93,14 @@ def services() -> Services:
         raise ServiceUnavailableError(msg)
     engine = connect(url)
     staging = Staging(Path(settings.location(settings.storage.staging)))
+    objects = ObjectStore(settings.location(settings.storage.objects))
     return Services(
         settings=settings,
         catalog=Catalog(engine),
         registry=Registry(engine),
+        backtests=Backtests(engine, objects),
         lake=Lake(settings.location(settings.storage.lake)),
-        objects=ObjectStore(settings.location(settings.storage.objects)),
+        objects=objects,
         staging=staging,
         conditions=load_condition_table(settings.data.condition_table),
     )

@@ -8,12 +8,13 @@ code of yesterday. So what is kept lies in a folder named by a hash of every sou
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).resolve().parent
 #: Where compiled functions are written.
 _ROOMS = ("market", "features", "model", "strategy", "backtest")
@@ -28,7 +29,10 @@ def _digest() -> str:
     return digest.hexdigest()[:12]
 
 
-numba.config.CACHE_DIR = str(_PACKAGE / "__pycache__" / f"compiled-{_digest()}")  # type: ignore[attr-defined]
+numba.config.CACHE_DIR = str(_PACKAGE / "__pycache__" / f"compiled-{_digest()}")  # type: ignore[attr-defined]  # set when numba is imported
 
-#: Compiles a function for arrays and scalars; it runs beside other threads.
-njit: Any = partial(numba.njit, cache=True, nogil=True)
+
+def njit(function: _Function) -> _Function:
+    """Compile a function of arrays and scalars; it runs beside other threads."""
+    compiled: Any = numba.njit(cache=True, nogil=True)(function)
+    return compiled  # type: ignore[no-any-return]  # called as the function is

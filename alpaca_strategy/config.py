@@ -34,6 +34,8 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 from alpaca_strategy.domain.market import Venue
 from alpaca_strategy.errors import SettingsError, UnknownSymbolError
 from alpaca_strategy.sections import (
+    BacktestSettings,
+    CostSettings,
     DataSettings,
     GateSettings,
     LoggingSettings,
@@ -42,6 +44,7 @@ from alpaca_strategy.sections import (
     SimulatorSettings,
     StackSettings,
     StorageSettings,
+    StrategySettings,
     TrainingSettings,
 )
 
@@ -75,6 +78,9 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     gate: GateSettings = GateSettings()
+    strategy: StrategySettings = StrategySettings()
+    costs: CostSettings = CostSettings()
+    backtest: BacktestSettings = BacktestSettings()
     storage: StorageSettings = StorageSettings()
     logging: LoggingSettings = LoggingSettings()
     stack: StackSettings = StackSettings()
@@ -185,7 +191,8 @@ class Settings(BaseSettings):
         return rows
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """Say in words what is wrong with values that were given."""
     problems: dict[str, str] = {}
     for item in error.errors(include_url=False):
         # A choice between types adds their names to the path; a setting's name has only words.
@@ -249,7 +256,7 @@ def load_settings() -> Settings:
     try:
         return Settings(_env_file=home() / ".env")
     except ValidationError as error:
-        msg = f"Settings are not usable: {_explain(error)}; see {settings_file()} and .env."
+        msg = f"Settings are not usable: {explain(error)}; see {settings_file()} and .env."
         raise SettingsError(msg.replace(".;", ";")) from error
     except PydanticSettingsError as error:  # a nested variable that is not what it must be
         msg = f"Settings cannot be read: {error}; correct the environment or .env."

@@ -25,7 +25,8 @@ AlpacaStrategyError
     ├── TrainingError         training came to no usable model
     ├── ModelRefusedError     a model is foreign, expired, or of other features or another feed
     ├── DamagedFileError      a stored file cannot be read
-    └── LateTradeError        a trade is older than the last one of its symbol
+    ├── LateTradeError        a trade is older than the last one of its symbol
+    └── EnginesDisagreeError  the two backtest engines came to different trades
 
 A message is one sentence with the value and the limit, then what to do. The command line prints
 the message alone; a traceback means a defect of ours.
@@ -146,3 +147,7 @@ class DamagedFileError(DataError):
 
 class LateTradeError(DataError):
     """A trade is older than the last one of its symbol; the session must be rebuilt."""
+
+
+class EnginesDisagreeError(DataError):
+    """The two backtest engines came to different trades; neither is to be trusted."""

@@ -96,9 +96,9 @@ def _try_on_file(path: Path, preset: str | None, seed: int | None) -> None:
 
 def evaluate(model: Model) -> None:
     """Judge a model beside the champion on its held-out sessions; nothing changes."""
-    from alpaca_strategy.jobs import judging
+    from alpaca_strategy.jobs import deciding
 
-    decided = judging.decide(model)
+    decided = deciding.decide(model)
     out.print(decided["reason"])
 
 

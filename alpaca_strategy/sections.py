@@ -79,6 +79,44 @@ class GateSettings(_Section):
         return self
 
 
+class StrategySettings(_Section):
+    """What is bought and sold, and when; each rule can be switched off."""
+
+    interval_minutes: int = Field(10, ge=1, le=389)
+    top_k: int = Field(3, ge=1, le=1000)
+    min_score: float | None = Field(0.6, ge=0, le=1)
+    max_positions: int = Field(6, ge=1, le=1000)
+    hold_minutes: int = Field(10, ge=1, le=389)
+    keep_chosen: bool = True
+    cooldown_minutes: int = Field(15, ge=0, le=389)
+    trend_filter: bool = True
+    momentum_filter: bool = True
+    min_rsi: float | None = Field(45, gt=0, lt=100)
+    edge_over_cost: bool = False
+    flat_minutes_before_close: int = Field(5, ge=0, le=200)
+    exposure: float = Field(0.95, gt=0, le=1)
+    whole_shares: bool = True
+
+
+class CostSettings(_Section):
+    """What trading is reckoned to cost."""
+
+    half_spread_bps: float = Field(1.0, ge=0, le=1000)
+    slippage_bps: float = Field(1.0, ge=0, le=1000)
+    commission_bps: float = Field(0.0, ge=0, le=1000)
+    commission_per_share: float = Field(0.0, ge=0, le=10)
+    sec_fee_per_million: float = Field(27.80, ge=0, le=1000)
+    taf_per_share: float = Field(0.000166, ge=0, le=1)
+    taf_cap: float = Field(8.30, ge=0, le=1000)
+    participation: float = Field(0.1, ge=0, le=1)
+
+
+class BacktestSettings(_Section):
+    """How the strategy is run over history."""
+
+    cash: float = Field(100_000.0, gt=0, le=1e12)
+
+
 class StorageSettings(_Section):
     """Where data live; ``{venue}`` is replaced, relative paths stand under the home folder."""
 

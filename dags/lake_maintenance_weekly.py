@@ -2,11 +2,12 @@
 
 **Schedule.** Sundays at 06:00 in New York, when the exchange is closed and no run publishes.
 
-**Reads** the catalog in Postgres: which files published sessions pin.
+**Reads** Postgres: which files published sessions and models pin, which backtests there are.
 
 **Writes** the lake's tables. Raw trades of all but the newest `data.keep_tape_sessions` sessions
 are dropped (0, the default, keeps all); files that took no part in a published session for
-`storage.keep_versions_days` days are deleted. Bars and reports stay; no reader is disturbed.
+`storage.keep_versions_days` days are deleted, as are reports of backtests that were killed before
+they were recorded. Bars and all other reports stay; no reader is disturbed.
 
 **When it fails,** the log's last line says why; a damaged file is named with the command that
 mends it. Nothing is lost: what was not tidied is tidied next week.

@@ -9,7 +9,8 @@ both are judged.
 
 **Writes** the model file to object storage, the newest also to `results/last.ckpt`; what it was
 made from, its figures and the decision to Postgres (schema `model`); TensorBoard's logs. Announces
-the asset `champion` when `promote` put a model into service, never otherwise. It cannot trade.
+the asset `model` when `evaluate` registered one, which sets off its backtest, and the asset
+`champion` when `promote` put one into service, neither otherwise. It cannot trade.
 
 **When it fails,** the model in service stays in service; the log's last line says why and what to
 do. `window` fails when sessions are missing: backfill them, then clear it. A training that was
@@ -25,7 +26,7 @@ from datetime import timedelta
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import CronTriggerTimetable, Param, dag, get_current_context, task
-from orchestration.assets import CHANGED_CHAMPION, announce_champion
+from orchestration.assets import CHANGED_CHAMPION, NEW_MODEL, announce_champion, announce_model
 from orchestration.defaults import DEFAULT_ARGS, TRAINING_QUEUE
 from orchestration.links import with_model_page
 from orchestration.sessions import DAY_PARAM, day_of
@@ -48,12 +49,17 @@ def train(sessions: dict) -> str:
     return retrain.train_apart(sessions, preset)
 
 
-@task(queue=TRAINING_QUEUE, execution_timeout=timedelta(hours=2), multiple_outputs=False)
+@task(
+    queue=TRAINING_QUEUE,
+    outlets=[NEW_MODEL],
+    execution_timeout=timedelta(hours=2),
+    multiple_outputs=False,
+)
 def evaluate(model: str) -> dict:
     """Judge it and two baselines on the sessions held out, and register it."""
     from alpaca_strategy.jobs import retrain
 
-    return retrain.evaluate_apart(model)
+    return announce_model(get_current_context(), retrain.evaluate_apart(model))
 
 
 @task(multiple_outputs=False)

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR0917 - compiled functions take arrays by position
 """The compiled engine: a loop over minutes that fills orders, values positions and asks `decide`.
 
 Pessimistic where a choice had to be made. An order that a minute's close leads to is filled at the
@@ -159,9 +160,9 @@ def _execute(
 
 
 @njit
-def _book(state: _State, s: int, minute: int, t: int, side: int, shares: float, price: float) -> (
-    None
-):
+def _book(
+    state: _State, s: int, minute: int, t: int, side: int, shares: float, price: float
+) -> None:
     book, trip = state.book, state.trip[s]
     if side > 0:
         if book.shares[s] == 0.0:
@@ -205,7 +206,7 @@ def _value(state: _State, close: Any) -> float:
 def _submit(
     state: _State, reason: Any, buys: Any, equity: float, seen: Any, scores: Any, rules: Rules
 ) -> None:  # fmt: skip
-    """Order what was decided: sales first, as they pay for purchases, then purchases, best first."""
+    """Order what was decided: sales first, as they pay for the purchases; these best first."""
     for s in range(len(reason)):
         if reason[s] == _CLOSE or reason[s] == _FLATTEN:
             state.trip[s, _WHY] = reason[s]
@@ -236,8 +237,7 @@ def _order(state: _State, s: int, shares: float) -> None:
 @njit
 def _cancel_purchases(state: _State) -> None:
     for i in range(state.count[_QUEUED]):
-        if state.wanted[state.queue[i]] > 0.0:
-            state.wanted[state.queue[i]] = 0.0
+        state.wanted[state.queue[i]] = min(state.wanted[state.queue[i]], 0.0)
     _drop_filled(state)
 
 

@@ -1,1 +1,1 @@
-"""The web pages: sessions, the quality of their data, and models."""
+"""The web pages: sessions, the quality of their data, models and backtests."""

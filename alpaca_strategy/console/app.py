@@ -1,7 +1,8 @@
-"""The console: sessions, the quality of their data, and models, as web pages.
+"""The console: sessions, the quality of their data, models and backtests, as web pages.
 
-The pages are whole in themselves: no script, no outside reference. Whoever mounts the application
-passes the dependencies that decide who may see it.
+The pages are whole in themselves: no script, no outside reference. The report of a backtest, which
+was made elsewhere, runs its own scripts, shut off from everything else. Whoever mounts the
+application passes the dependencies that decide who may see it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from fastapi.responses import HTMLResponse
 
 from alpaca_strategy import errors
 from alpaca_strategy.console.pages import render
+from alpaca_strategy.jobs import backtest_pages, model_pages
 from alpaca_strategy.jobs import console as jobs
-from alpaca_strategy.jobs import model_pages
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,13 @@ PAGE_POLICY = (
 #: A report shows words that came from outside. Airflow's frame is of the same origin as its API,
 #: so a page in it could act as its reader; in a sandbox it has no origin and runs no scripts.
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+#: The report of a backtest is interactive. It says itself, by their hashes, which scripts may run;
+#: in its sandbox they have no origin, and can neither load nor send anything.
+BACKTEST_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'"
+)
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -48,9 +56,9 @@ _FAULTS: tuple[tuple[type[Exception], int, str], ...] = (
 )
 
 SessionDay = Annotated[date, Path(description="A day of the exchange.")]
-ModelId = Annotated[
-    str, Path(description="A model.", pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}$")
-]
+_DAY_AND_HASH = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}$"
+ModelId = Annotated[str, Path(description="A model.", pattern=_DAY_AND_HASH)]
+BacktestId = Annotated[str, Path(description="A backtest.", pattern=_DAY_AND_HASH)]
 
 
 def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
@@ -94,18 +102,60 @@ def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
     @app.get("/models/{model_id}", response_class=HTMLResponse)
     def model(request: Request, model_id: ModelId) -> Response:
         """Show one model: what was decided, how good it is, what it came from."""
-        return page(request, "model.html", page=model_pages.model_page(model_id))
+        about = model_pages.model_page(model_id)
+        lines = backtest_pages.backtests_of(model_id)
+        return page(request, "model.html", page=about, backtests=lines)
 
+    _add_backtests(app)
     return app
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return one of our pages; its links stay below where the application is mounted."""
+def _add_backtests(app: FastAPI) -> None:
+    @app.get("/backtests", response_class=HTMLResponse)
+    @app.get("/backtests/", response_class=HTMLResponse)
+    def backtests(request: Request) -> Response:
+        """Show all backtests."""
+        return page(request, "backtests.html", page=backtest_pages.backtests_page())
+
+    @app.get("/backtests/{backtest_id}", response_class=HTMLResponse)
+    def backtest(request: Request, backtest_id: BacktestId) -> Response:
+        """Show one backtest, with its report in a frame."""
+        about = backtest_pages.backtest_page(backtest_id)
+        return page(request, "backtest.html", framing=True, page=about)
+
+    @app.get("/backtests/{backtest_id}/report", response_class=HTMLResponse)
+    def report(backtest_id: BacktestId) -> Response:
+        """Show the report of a backtest as it was stored."""
+        headers = {**_HEADERS, "Content-Security-Policy": BACKTEST_POLICY}
+        return HTMLResponse(backtest_pages.backtest_report(backtest_id), headers=headers)
+
+    @app.get("/backtests/{backtest_id}/trades.csv", response_class=Response)
+    def trades(backtest_id: BacktestId) -> Response:
+        """Hand out the trades of a backtest as a table."""
+        name = f"backtest-{backtest_id}-trades.csv"
+        headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        table = backtest_pages.backtest_trades(backtest_id)
+        return Response(table, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def page(
+    request: Request, template: str, status: int = 200, *, framing: bool = False, **values: Any
+) -> HTMLResponse:
+    """Return one of our pages; its links stay below where the application is mounted.
+
+    Args:
+        request: The request.
+        template: Its name.
+        status: Of the answer.
+        framing: Whether the page shows another of ours in a frame.
+        values: What the template is about.
+    """
     base = request.scope.get("root_path", "").rstrip("/")
+    policy = f"{PAGE_POLICY}; frame-src 'self'" if framing else PAGE_POLICY
     return HTMLResponse(
         render(template, base=base, **values),
         status_code=status,
-        headers={**_HEADERS, "Content-Security-Policy": PAGE_POLICY},
+        headers={**_HEADERS, "Content-Security-Policy": policy},
     )
 
 
@@ -118,6 +168,7 @@ def _explain(request: Request, error: Exception) -> HTMLResponse:
 
 def _not_found(request: Request, error: Exception) -> HTMLResponse:  # noqa: ARG001 - its interface
     sentence = (
-        "There is no such page; a session is written as YYYY-MM-DD, a model as YYYY-MM-DD-01234567."
+        "There is no such page; a session is written as YYYY-MM-DD, a model and a backtest as "
+        "YYYY-MM-DD-01234567."
     )
     return page(request, "error.html", 404, title="Not found", sentence=sentence)

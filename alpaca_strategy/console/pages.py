@@ -12,12 +12,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from alpaca_strategy import __version__
+from alpaca_strategy.backtest.catalogue import Unit
 from alpaca_strategy.config import PROJECT_ROOT
 from alpaca_strategy.console.charts import plot_of, scale_of
+from alpaca_strategy.jobs.backtest_figures import Measured
 from alpaca_strategy.jobs.model_figures import HEADLINES, Measure
 
 TEMPLATES = PROJECT_ROOT / "include" / "templates" / "console"
 
+_UNITS = {Unit.BPS: "bps", Unit.MINUTES: "min"}
 _MODEL_NAME = re.compile(r"\b\d{4}-\d\d-\d\d-[0-9a-f]{8}\b")
 
 #: What a state is called, and the sign that says it without colour.
@@ -83,6 +86,9 @@ def _environment() -> Environment:
         plain=plain,
         setting=setting,
         tick=tick,
+        dollars=dollars,
+        measured=measured,
+        percent=percent,
         whole_names=whole_names,
         written=written,
     )
@@ -140,6 +146,40 @@ def tick(value: float, digits: int) -> str:
 def written(value: float | None, measure: Measure) -> str:
     """Write a figure as its measure asks for."""
     return (signed if measure.signed else plain)(value, measure.digits)
+
+
+def percent(value: float | None, digits: int = 2, *, plus: bool = True) -> str:
+    """Write a fraction as a percentage; a dash where there is none."""
+    text = (signed if plus else plain)(None if value is None else value * 100, digits)
+    return text if value is None else f"{text}\N{NO-BREAK SPACE}%"
+
+
+def dollars(value: float | None, *, plus: bool = False) -> str:
+    """Write an amount of USD to the cent; a dash where there is none."""
+    text = (signed if plus else plain)(value, 2)
+    if value is None:
+        return text
+    sign = text[0] if not text[0].isdigit() else ""
+    return f"{sign}${_grouped(text.removeprefix(sign))}"
+
+
+def measured(value: float | None, what: Measured) -> str:
+    """Write a figure of a backtest, or an end of its interval, with its unit."""
+    unit, digits = what.about.unit, what.about.digits
+    if unit is Unit.FRACTION:
+        return percent(value, digits, plus=what.signed)
+    if unit is Unit.USD:
+        return dollars(value, plus=what.signed)
+    text = _grouped((signed if what.signed else plain)(value, digits))
+    words = _UNITS.get(unit) if value is not None else None
+    return f"{text}\N{NO-BREAK SPACE}{words}" if words else text
+
+
+def _grouped(text: str) -> str:
+    """Write a number with thin spaces between thousands."""
+    whole, point, part = text.partition(".")
+    spaced = re.sub(r"(?<=\d)(?=(?:\d{3})+$)", "\N{NARROW NO-BREAK SPACE}", whole)
+    return f"{spaced}{point}{part}"
 
 
 def setting(value: object) -> str:

@@ -20,6 +20,7 @@ _CODE = (
     "market/**/*.py",
     "features/*.py",
     "model/*.py",
+    "resampling.py",
     "storage/panel.py",
     "jobs/training_data.py",
     "jobs/fitting.py",

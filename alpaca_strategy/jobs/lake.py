@@ -57,7 +57,7 @@ def export(symbol: str, path: Path, start: date | None, end: date, *, adjusted: 
 
 
 def maintain() -> str:
-    """Compact the lake, drop what nobody pins, apply the retention; return what was done."""
+    """Compact the lake, drop what nobody needs, apply the retention; return what was done."""
     home = services()
     done = maintain_lake(
         lake=home.lake,
@@ -65,7 +65,9 @@ def maintain() -> str:
         keep=timedelta(days=home.settings.storage.keep_versions_days),
         keep_tape_sessions=home.settings.data.keep_tape_sessions,
     )
+    reports = home.backtests.delete_orphans()
     return (
         f"{done.tapes_dropped} tapes dropped, {done.sessions_compacted} sessions compacted, "
-        f"{done.files_deleted} files of {done.bytes_freed:,} bytes deleted."
+        f"{done.files_deleted} files of {done.bytes_freed:,} bytes deleted, {reports} "
+        f"reports of no backtest deleted."
     )

@@ -95,7 +95,7 @@ def promote(model: str, reason: str) -> str:
         ModelRefusedError: It may not serve, or could not score today's bars.
         DamagedFileError: Its file is gone, has changed or cannot be read.
     """
-    from alpaca_strategy.jobs.judging import check_fit
+    from alpaca_strategy.jobs.scoring import check_fit
 
     home = services()
     version = home.registry.version(model)
@@ -114,7 +114,7 @@ def rollback(reason: str) -> str:
     Raises:
         UserError: There is none.
     """
-    from alpaca_strategy.jobs.judging import check_fit
+    from alpaca_strategy.jobs.scoring import check_fit
 
     home = services()
     venue, feed = home.settings.resolved_venue, home.settings.data.feed

@@ -120,9 +120,9 @@ def decide_apart(model: str) -> dict[str, Any]:
     A decision that puts a model into service is recorded when it does so, by `promote`.
 
     Returns:
-        What `judging.decide` returns, and next: promote, ask or keep.
+        What `deciding.decide` returns, and next: promote, ask or keep.
     """
-    decided = dict(run_apart("judging:decide", model=model))
+    decided = dict(run_apart("deciding:decide", model=model))
     log.info("gate_decided", model=model, verdict=decided["verdict"], reason=decided["reason"])
     if decided.get("alarm"):
         log.error("champion_decayed", model=decided["champion"], reason=decided["alarm"])

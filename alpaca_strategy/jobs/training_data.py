@@ -84,7 +84,7 @@ def load_dataset(
         DamagedFileError: A pinned file is gone or cannot be read.
     """
     return build_dataset(
-        _bars(home, pins, symbols),
+        read_bars(home, pins, symbols),
         minutes=[_minutes(pin) for pin in pins],
         symbols=symbols,
         fingerprint=features_fingerprint(home, symbols, horizon),
@@ -96,11 +96,18 @@ def load_returns(
     home: Services, pins: Sequence[DataPin], *, symbols: Sequence[str], horizon: int
 ) -> npt.NDArray[np.float64]:
     """Return labels of another horizon, row for row those of `load_dataset`."""
-    parts = (returns_of(one, horizon) for one in _bars(home, pins, symbols))
+    parts = (returns_of(one, horizon) for one in read_bars(home, pins, symbols))
     return np.concatenate(list(parts)).astype(np.float64)
 
 
-def _bars(home: Services, pins: Sequence[DataPin], symbols: Sequence[str]) -> Iterator[SessionBars]:
+def read_bars(
+    home: Services, pins: Sequence[DataPin], symbols: Sequence[str]
+) -> Iterator[SessionBars]:
+    """Yield the bars of pinned sessions, oldest first.
+
+    Raises:
+        DamagedFileError: A pinned file is gone or cannot be read.
+    """
     for pin in pins:
         values, observed = read_session(
             home.lake, pin.bars_files, minutes=_minutes(pin), symbols=symbols

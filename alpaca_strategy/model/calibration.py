@@ -15,10 +15,10 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from alpaca_strategy.errors import TrainingError
-from alpaca_strategy.model.bootstrap import block_sums, clustered_ratio
 from alpaca_strategy.model.cross_section import MIN_SYMBOLS, demean, paired
 from alpaca_strategy.model.outcomes import BPS
 from alpaca_strategy.model.predictions import Predictions
+from alpaca_strategy.resampling import block_sums, clustered_ratio
 
 Floats = npt.NDArray[np.float64]
 #: Units of logit / logit_scale up to which the line is followed; beyond lie too few to know.

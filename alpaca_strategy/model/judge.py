@@ -9,15 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alpaca_strategy.model.bootstrap import (
-    NOTHING,
-    Statistic,
-    block_sums,
-    bootstrap,
-    clustered_columns,
-    clustered_t,
-    ratio,
-)
 from alpaca_strategy.model.cross_section import demean, paired
 from alpaca_strategy.model.outcomes import (
     BPS,
@@ -28,6 +19,15 @@ from alpaca_strategy.model.outcomes import (
     symbol_parts,
 )
 from alpaca_strategy.model.predictions import Predictions
+from alpaca_strategy.resampling import (
+    NOTHING,
+    Statistic,
+    block_sums,
+    bootstrap,
+    clustered_columns,
+    clustered_t,
+    ratio,
+)
 
 Floats = npt.NDArray[np.float64]
 _OPENS_AT = 9 * 60 + 30  # minute of New York's day

@@ -91,6 +91,11 @@ class AirflowApi:
         body: dict[str, Any] = {"logical_date": None, "conf": {}}
         return str(self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
+    def newest_run(self, dag_id: str) -> str | None:
+        """Return the id of the run that was started last, if there is one."""
+        runs = self._request("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=1&order_by=-run_after")
+        return next((str(run["dag_run_id"]) for run in runs["dag_runs"]), None)
+
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a run: queued, running, success or failed."""
         run = urllib.parse.quote(run_id, safe="")

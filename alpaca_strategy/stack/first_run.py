@@ -17,7 +17,9 @@ from alpaca_strategy.stack.report import Report
 from alpaca_strategy.stack.start import Starter
 
 DAG_ID, TRAINING_DAG_ID = "market_data_nightly", "model_retrain_weekly"
+REPORT_DAG_ID = "backtest_report"
 _AIRFLOW_SESSIONS, _AIRFLOW_RUNS = 10, 4
+_SOON_S = 60  # within which Airflow starts a run that an announcement asks for
 #: Trades of a liquid symbol on one day, roughly; only to announce how long a backfill takes.
 _TRADES = {Feed.IEX: 15_000, Feed.SIP: 250_000}
 
@@ -49,7 +51,7 @@ class FirstRun:
         self._report, self._starter = report, starter
 
     def run(self, meanwhile: Callable[[], None]) -> None:
-        """Fetch the first sessions with a progress bar, then let Airflow train and run the last.
+        """Fetch the first sessions with a progress bar, then let Airflow train, report, and run.
 
         Args:
             meanwhile: Called about every second; it may raise to end all.
@@ -65,6 +67,8 @@ class FirstRun:
                 return
         if not self._layout.stamp("first-model").exists():
             self._first_model(meanwhile)
+        if not self._layout.stamp("first-report").exists():
+            self._first_report(meanwhile)
         if not self._layout.stamp("airflow-backfill").exists():
             self._airflow_backfill()
 
@@ -102,25 +106,53 @@ class FirstRun:
         try:
             if TRAINING_DAG_ID not in api.dag_ids():
                 return
+            api.unpause(REPORT_DAG_ID)  # so that the model's announcement starts its report
             api.unpause(TRAINING_DAG_ID)
             run = api.trigger(TRAINING_DAG_ID)
             self._report.say(f"Airflow runs {TRAINING_DAG_ID}: it trains and judges a first model")
-            while (state := api.run_state(TRAINING_DAG_ID, run)) not in {"success", "failed"}:
-                meanwhile()
-                time.sleep(1)
+            succeeded = self._wait(TRAINING_DAG_ID, run, meanwhile)
         except AlpacaStrategyError as error:
             self._report.say(f"The first model was not trained: {error}", style="red")
             return
-        if state != "success":
+        if succeeded:
+            self._mark("first-model")
+            self._report.done("first model", time.monotonic() - began)
+            self._report.reached("first_model")
+
+    def _first_report(self, meanwhile: Callable[[], None]) -> None:
+        """Wait for the backtest that the new model set off."""
+        if not self._layout.stamp("first-model").exists():
+            return
+        began, api = time.monotonic(), self._starter.api
+        try:
+            while not (run := api.newest_run(REPORT_DAG_ID)):
+                if time.monotonic() - began > _SOON_S:
+                    self._report.say(f"Airflow has started no run of {REPORT_DAG_ID}", style="red")
+                    return
+                meanwhile()
+                time.sleep(1)
+            self._report.say(f"Airflow runs {REPORT_DAG_ID}: a backtest by two engines")
+            succeeded = self._wait(REPORT_DAG_ID, run, meanwhile)
+        except AlpacaStrategyError as error:
+            self._report.say(f"The first report was not made: {error}", style="red")
+            return
+        if succeeded:
+            self._mark("first-report")
+            self._report.done("first report", time.monotonic() - began)
+            self._report.reached("first_report")
+
+    def _wait(self, dag_id: str, run: str, meanwhile: Callable[[], None]) -> bool:
+        """Return whether a run succeeds."""
+        while (state := self._starter.api.run_state(dag_id, run)) not in {"success", "failed"}:
+            meanwhile()
+            time.sleep(1)
+        if state == "failed":
             self._report.say(
-                f"The run of {TRAINING_DAG_ID} failed; the log of its red task says why. Clear "
-                f"that task when mended.",
+                f"The run of {dag_id} failed; the log of its red task says why. Clear that task "
+                f"when mended.",
                 style="red",
             )
-            return
-        self._mark("first-model")
-        self._report.done("first model", time.monotonic() - began)
-        self._report.reached("first_model")
+        return state == "success"
 
     def _airflow_backfill(self) -> None:
         """Give the Airflow UI runs to look at."""

@@ -62,7 +62,7 @@ def panel(state: StackState, layout: Layout) -> Panel:
         "login": f"[bold]{state.airflow_user}[/]  password [bold]{state.airflow_password}[/]",
         "venue": venue + (f" at {state.simulator_url}" if state.simulator_url else ""),
         "TensorBoard": state.tensorboard_url,
-        "look at first": "Dags → market_data_nightly and model_retrain_weekly; Alpaca → Models",
+        "look at first": "Alpaca → Backtests, the newest report; Dags → market_data_nightly",
         "logs": str(layout.program_logs),
         "stop": "Ctrl-C here, or `make down` anywhere; the data stay",
     }

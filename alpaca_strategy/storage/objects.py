@@ -79,6 +79,21 @@ class ObjectStore:
                 raise
             raise self._translated(name, error) from error
 
+    def delete(self, name: str) -> None:
+        """Delete an object; that it is gone already is fine.
+
+        Raises:
+            ServiceUnavailableError: The object storage does not answer.
+        """
+        try:
+            self._at(name).unlink(missing_ok=True)
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            if not isinstance(error, OSError) and not _is_remote(error):
+                raise
+            raise self._translated(name, error) from error
+
     def list(self, prefix: str = "") -> list[str]:
         """Return the names of all objects under a folder, sorted."""
         folder = self._at(prefix) if prefix else self._root

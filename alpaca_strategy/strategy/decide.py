@@ -1,3 +1,4 @@
+# ruff: noqa: PLR0917 - compiled functions take arrays by position
 """The decision kernel: scores in, what to buy and what to sell out.
 
 One compiled function for both backtest engines and the live trader. It sees nothing after the
@@ -107,7 +108,7 @@ def decide(
 
 
 @njit
-def _objection(
+def _objection(  # noqa: PLR0911 - one for each rule
     score: float, expected_bps: float, held: Any, since_exit: int, pending: int, rules: Rules
 ) -> int:
     """Return why a name may not be chosen, whatever its prices did, or 0."""
@@ -129,7 +130,7 @@ def _objection(
 
 @njit
 def _insert(chosen: Any, n: int, scores: Any, s: int) -> int:
-    """Put a name in its place among the best, of equal ones the first; return how many there are."""
+    """Put a name in its place among the best, equal ones as they come; return their number."""
     k = len(chosen)
     if n < k:
         place = n
@@ -146,9 +147,7 @@ def _insert(chosen: Any, n: int, scores: Any, s: int) -> int:
 
 
 @njit
-def _settle(
-    shares: Any, entered: Any, pending: Any, minute: int, rules: Rules, reason: Any
-) -> int:
+def _settle(shares: Any, entered: Any, pending: Any, minute: int, rules: Rules, reason: Any) -> int:
     """Say of every position whether it stays; return how many names still take a place."""
     taken = 0
     for s in range(len(reason)):

@@ -31,6 +31,7 @@ RETRY_POLICY = ExceptionRetryPolicy(
                 errors.TrainingError,
                 errors.TooFewSessionsError,
                 errors.ModelRefusedError,
+                errors.EnginesDisagreeError,
                 errors.SupersededError,  # before BusyError, which it is one of
             ],
             action=RetryAction.FAIL,

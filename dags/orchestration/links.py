@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.definitions.xcom_arg import XComArg
 
+from orchestration.backtests import BACKTEST_LINK, PAGES
 from orchestration.sessions import session_of
 
 
@@ -35,6 +36,23 @@ class ModelLink(BaseOperatorLink):
         """Return the address of the page; of all models where the task came to none."""
         found = ti_key.xcom_pull(task_ids="evaluate") or {}
         return f"/alpaca/models/{found.get('model', '')}"
+
+
+class BacktestLink(BaseOperatorLink):
+    """Leads to the page of the backtest that a task made."""
+
+    name = "Backtest report"
+    xcom_key = BACKTEST_LINK
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the address of all backtests: `lead_to_backtest` says which one."""
+        return PAGES
+
+
+def with_backtest_page(output: XComArg) -> XComArg:
+    """Give the task behind that output the button, and return the output."""
+    output.operator.operator_extra_links = (BacktestLink(),)
+    return output
 
 
 def with_model_page(output: XComArg) -> XComArg:

@@ -93,6 +93,11 @@ def dag_run() -> Iterator[object]:
         "/models",
         "/models/",
         "/models/2026-11-21-1a2b3c4d",
+        "/backtests",
+        "/backtests/",
+        "/backtests/2026-11-21-1a2b3c4d",
+        "/backtests/2026-11-21-1a2b3c4d/report",
+        "/backtests/2026-11-21-1a2b3c4d/trades.csv",
     ],
 )
 def test_nobody_reads_a_page_without_a_login(airflow, path):

@@ -24,6 +24,7 @@ HEAVY = {
 
 #: Task -> what follows it. A change here is a change of what a night does.
 EDGES = {
+    "backtest_report": {"plan": {"run"}, "run": set()},
     "lake_maintenance_weekly": {"maintain": set()},
     "market_data_nightly": {
         "plan": {"chunk.fetch", "chunk.bars"},  # the chunks are mapped over
@@ -223,17 +224,35 @@ def test_what_was_serialised_comes_back_with_its_timetable_and_button(probe):
     assert probe["timetables"]["market_data_nightly"] == "XNYS 4 h 15 min after the close"
     assert probe["buttons"]["market_data_nightly.check"] == ["Quality report"]
     assert probe["buttons"]["market_data_nightly.plan"] == []
+    assert probe["buttons"]["backtest_report.run"] == ["Backtest report"]
 
 
 def test_it_runs_without_being_switched_on_because_it_only_handles_data(dagbag):
     assert dagbag.dags["market_data_nightly"].is_paused_upon_creation is False
 
 
-def test_the_bars_asset_has_one_producer(dagbag):
+@pytest.mark.parametrize(
+    ("alias", "producer"),
+    [
+        ("changed bars", ("market_data_nightly", "publish")),
+        ("new model", ("model_retrain_weekly", "evaluate")),
+        ("changed champion", ("model_retrain_weekly", "promote")),
+    ],
+)
+def test_an_asset_has_one_producer(dagbag, alias, producer):
     producers = {
         (dag_id, task.task_id)
         for dag_id, dag in dagbag.dags.items()
         for task in dag.tasks
-        if any(getattr(outlet, "name", None) == "changed bars" for outlet in task.outlets)
+        if any(getattr(outlet, "name", None) == alias for outlet in task.outlets)
     }
-    assert producers == {("market_data_nightly", "publish")}
+    assert producers == {producer}
+
+
+def test_a_new_model_sets_off_its_backtest_and_nothing_else_does(dagbag):
+    listens = {
+        dag_id: {asset.name for asset in condition.objects}
+        for dag_id, dag in dagbag.dags.items()
+        if (condition := getattr(dag.timetable, "asset_condition", None))
+    }
+    assert listens == {"backtest_report": {"model"}}

@@ -8,9 +8,19 @@ from types import SimpleNamespace
 import pytest
 import structlog
 from airflow.sdk import RetryAction
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from airflow.utils.types import DagRunType
-from orchestration.assets import BARS, CHANGED_BARS, announce_bars, live_sessions
+from orchestration.assets import (
+    BARS,
+    CHANGED_BARS,
+    MODEL,
+    NEW_MODEL,
+    announce_bars,
+    announce_model,
+    live_sessions,
+    new_models,
+)
+from orchestration.backtests import FORM, forms_of, lead_to_backtest
 from orchestration.defaults import RETRY_POLICY, again_while_symbols_fail
 from orchestration.notifications import report_failure
 from orchestration.sessions import session_of
@@ -39,7 +49,8 @@ def context(run_type=DagRunType.SCHEDULED, opens_at="2026-11-20T14:30", run_afte
         ),
         "dag": SimpleNamespace(timetable=SessionTimetable("close", 255)),
         "params": params,
-        "outlet_events": {CHANGED_BARS: Added()},
+        "outlet_events": {CHANGED_BARS: Added(), NEW_MODEL: Added()},
+        "ti": SimpleNamespace(try_number=1),
     }
 
 
@@ -54,6 +65,7 @@ def context(run_type=DagRunType.SCHEDULED, opens_at="2026-11-20T14:30", run_afte
         (errors.QualityError, RetryAction.FAIL),
         (errors.DamagedFileError, RetryAction.FAIL),
         (errors.LateTradeError, RetryAction.FAIL),
+        (errors.EnginesDisagreeError, RetryAction.FAIL),
         (errors.RateLimitedError, RetryAction.RETRY),
         (errors.VenueUnavailableError, RetryAction.RETRY),
         (errors.ServiceUnavailableError, RetryAction.RETRY),
@@ -148,6 +160,75 @@ def test_consumers_do_not_see_backfills():
     assert live_sessions([*old, *live, live[0]]) == ["2026-11-19", "2026-11-20"]
     assert live_sessions(old) == []
     assert live_sessions([SimpleNamespace(extra=None)]) == []  # made by hand in the UI
+
+
+@pytest.mark.parametrize(
+    ("new", "attempt", "announced"),
+    [
+        (True, 1, True),
+        (False, 1, False),  # the same training once more
+        (False, 2, True),  # the first attempt may have died before it said so
+    ],
+)
+def test_a_model_is_announced_when_it_is_registered(new, attempt, announced):
+    run = context()
+    run["ti"].try_number = attempt
+    evaluated = {"model": "2026-11-21-1a2b3c4d", "new": new}
+    assert announce_model(run, evaluated) is evaluated
+    extra = {"model": "2026-11-21-1a2b3c4d", "backfill": False}
+    assert run["outlet_events"][NEW_MODEL].added == ([(MODEL, extra)] if announced else [])
+
+
+def models(*names, backfill=False):
+    return [SimpleNamespace(extra={"model": name, "backfill": backfill}) for name in names]
+
+
+def test_every_new_model_is_seen_once_and_those_of_a_backfill_are_not():
+    assert new_models([*models("b", "a"), *models("c", backfill=True), *models("b")]) == ["b", "a"]
+    assert new_models([SimpleNamespace(extra=None)]) == []  # made by hand in the UI
+
+
+def asked(events=(), **params):
+    run = context(DagRunType.MANUAL, **params)
+    return forms_of({**run, "triggering_asset_events": {MODEL: list(events)} if events else {}})
+
+
+def test_models_are_backtested_one_by_one_by_the_settings():
+    assert asked(models("b", "a"), top_k=None) == [
+        {"model": "b", "origin": "new_model"},
+        {"model": "a", "origin": "new_model"},
+    ]
+    assert asked(models("b", backfill=True)) == []
+
+
+def test_a_person_is_asked_for_everything_and_need_answer_nothing():
+    (form,) = asked(**{name: param.resolve() for name, param in FORM.items()})
+    assert form == {
+        "model": None, "first": None, "last": None, "symbols": None, "in_sample": False,
+        "top_k": None, "min_score": None, "hold_minutes": None, "interval_minutes": None,
+        "cost_bps": None, "origin": "by_hand",
+    }  # fmt: skip
+    (form,) = asked(symbols="TSLA, F", top_k=2)
+    assert (form["symbols"], form["top_k"], form["first"]) == ("TSLA, F", 2, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("top_k", 0), ("hold_minutes", -10), ("min_score", 1.5), ("cost_bps", -1), ("first", "soon")],
+)
+def test_absurd_parameters_are_refused_by_the_form(name, value):
+    with pytest.raises(ParamValidationError):
+        FORM[name].resolve(value)
+
+
+def test_the_button_leads_to_all_backtests_until_there_is_one():
+    kept = {}
+    run = {"ti": SimpleNamespace(xcom_push=kept.__setitem__)}
+    assert lead_to_backtest(run) is None
+    assert kept == {"backtest_page": "/alpaca/backtests/"}
+    done = {"id": "2026-11-21-1a2b3c4d", "trades": 3}
+    assert lead_to_backtest(run, done) is done
+    assert kept == {"backtest_page": "/alpaca/backtests/2026-11-21-1a2b3c4d"}
 
 
 @pytest.mark.parametrize(("attempt", "again"), [(1, True), (4, True), (5, False)])

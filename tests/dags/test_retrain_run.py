@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.models.asset import AssetEvent
+from airflow.models.asset import AssetEvent, AssetModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
@@ -29,10 +29,12 @@ def run(dagbag: Any) -> tuple[str, dict[str, str]]:
     return str(done.state), states
 
 
-def promoted() -> list[str]:
+def announced(asset: str) -> list[str]:
+    """Return the models of all events of an asset, oldest first."""
+    query = select(AssetEvent).join(AssetModel, AssetModel.id == AssetEvent.asset_id)
     with create_session() as database:
-        extras = [dict(event.extra) for event in database.scalars(select(AssetEvent))]
-    return [extra["model"] for extra in extras if "model" in extra]
+        events = database.scalars(query.where(AssetModel.name == asset).order_by(AssetEvent.id))
+        return [dict(event.extra)["model"] for event in events]
 
 
 @pytest.mark.timeout(600)
@@ -55,10 +57,10 @@ def test_a_saturday_trains_judges_promotes_and_announces_and_may_be_repeated(
     champion = registry.champion(Venue.SIMULATOR, Feed.IEX)
     assert champion is not None
     assert registry.version(champion.version).holdout[-1] == LAST
-    assert promoted() == [champion.version]
+    assert announced("champion") == announced("model") == [champion.version]
 
     state, states = run(dagbag)
     assert state == "success"
     assert (states["gate"], states["promote"]) == ("success", "skipped")
-    assert promoted() == [champion.version]
+    assert announced("champion") == announced("model") == [champion.version]
     assert len(registry.versions()) == 1

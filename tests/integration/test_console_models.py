@@ -505,11 +505,12 @@ def test_a_model_that_is_not_there_is_said_in_a_sentence(client, path, sentence)
     assert "<script" not in answer.text
 
 
-def test_every_page_leads_to_the_other_room_and_marks_its_own(client):
+def test_every_page_leads_to_the_other_rooms_and_marks_its_own(client):
     model = register()
-    for path, own in (("/", "/"), ("/models/", "/models/"), (f"/models/{model}", "/models/")):
+    rooms = ["/", "/models/", "/backtests/"]
+    for path, own in (*((room, room) for room in rooms), (f"/models/{model}", "/models/")):
         links = client.get(path).text.split("<nav")[1].split("</nav>")[0]
-        assert re.findall(r'href="([^"]*)"', links) == ["/", "/models/"]
+        assert re.findall(r'href="([^"]*)"', links) == rooms
         assert re.findall(r'href="([^"]*)" aria-current="true"', links) == [own]
 
 

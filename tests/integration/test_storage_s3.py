@@ -12,16 +12,20 @@ import boto3
 import polars as pl
 import pytest
 from moto.server import ThreadedMotoServer
+from recorded_backtests import ABOUT, PAGE, a_backtest
+from registered_models import add
 from stored_sessions import DAY, SYMBOLS, make_bars, make_tape, publish
 
 from alpaca_strategy.domain.market import Feed
 from alpaca_strategy.errors import DamagedFileError, ServiceUnavailableError
+from alpaca_strategy.storage.backtests import Backtests
 from alpaca_strategy.storage.catalog import Catalog
 from alpaca_strategy.storage.database import connect, migrate
 from alpaca_strategy.storage.lake import Lake
 from alpaca_strategy.storage.maintenance import maintain
 from alpaca_strategy.storage.objects import ObjectStore
 from alpaca_strategy.storage.panel import read_panel
+from alpaca_strategy.storage.registry import Registry
 
 pytestmark = pytest.mark.integration
 
@@ -121,6 +125,27 @@ def test_objects_are_put_listed_and_read(store: ObjectStore) -> None:
     assert store.list() == ["a/b/x.bin", "a/report.html", "c.txt"]
     assert store.list("a/b") == ["a/b/x.bin"]
     assert store.name_of(uri) == "a/report.html"
+
+
+def test_objects_are_deleted_once_and_again(store: ObjectStore) -> None:
+    for name in ("a/one.html", "a/two.html"):
+        store.put(name, b"x")
+    for _ in range(2):
+        store.delete("a/one.html")
+        assert store.list() == ["a/two.html"]
+    store.delete("never/was.html")
+
+
+def test_reports_of_backtests_may_lie_in_a_bucket(bucket: str, catalog: Catalog) -> None:
+    objects = ObjectStore(f"{bucket}/objects")
+    backtests = Backtests(catalog.engine, objects)
+    made = a_backtest(add(Registry(catalog.engine), "a"))
+    assert backtests.delete_orphans() == 0
+    assert backtests.record(made, PAGE, **ABOUT)
+    objects.put("backtests/x.html", b"of a run that was killed")
+    assert backtests.delete_orphans() == 1
+    assert backtests.page(made.id) == (made.id, PAGE)
+    assert backtests.read(made.id).report_uri.startswith(f"{bucket}/objects/backtests/")
 
 
 def test_objects_that_are_not_there_or_not_named_well(store: ObjectStore) -> None:

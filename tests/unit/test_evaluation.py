@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from alpaca_strategy.model.bootstrap import bootstrap, ratio
 from alpaca_strategy.model.evaluation import Evaluation, Metric, evaluate, suspicion
 from alpaca_strategy.model.evaluation_report import breakdown, comparison
 from alpaca_strategy.model.predictions import Predictions
+from alpaca_strategy.resampling import bootstrap, ratio
 
 Floats = npt.NDArray[np.float64]
 NAN = np.nan

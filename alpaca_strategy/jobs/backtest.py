@@ -1,0 +1,175 @@
+"""One backtest: choose sessions and models, score, run both engines, measure, keep, show.
+
+`plan` and `run` are functions of small JSON values, so that a DAG's task is one call. The same
+models, sessions, parameters and code are the same backtest: asked for again, it is kept once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import structlog
+
+from alpaca_strategy.bootstrap import services
+from alpaca_strategy.config import home as home_folder
+from alpaca_strategy.errors import EnginesDisagreeError, UserError
+from alpaca_strategy.jobs.apart import run_apart as apart
+from alpaca_strategy.jobs.rules import rules_of
+from alpaca_strategy.jobs.unseen import Share, share_out
+
+if TYPE_CHECKING:  # who only plans need not wait for what compiles
+    from alpaca_strategy.backtest.history import History
+
+log = structlog.get_logger(__name__)
+
+Progress = Callable[[int, int, str], None]
+#: Parameters that a form or a command may change, by their names in the settings.
+CHANGES = ("top_k", "min_score", "hold_minutes", "interval_minutes", "cost_bps")
+
+
+def plan(form: Mapping[str, Any]) -> dict[str, Any]:
+    """Settle what a backtest is about, and refuse what cannot be run.
+
+    Args:
+        form: model, first, last, symbols, in_sample, origin, and `CHANGES`; all may be missing.
+
+    Returns:
+        The same, settled: model, first and last (ISO dates), sessions (their number), symbols (of
+        those that are traded), in_sample, origin, changes.
+
+    Raises:
+        UserError: A date or a parameter is nonsense, or a symbol is not the model's.
+        ModelRefusedError: There is no model, or it has learned from one of the sessions.
+        NotPublishedError: Sessions are missing.
+    """
+    home = services()
+    asked = str(form.get("model") or "")
+    first, last = _day(form.get("first")), _day(form.get("last"))
+    in_sample = bool(form.get("in_sample"))
+    shares = share_out(home, asked, first, last, in_sample=in_sample)
+    symbols = _traded(shares, form.get("symbols"))
+    changes = {name: form[name] for name in CHANGES if form.get(name) is not None}
+    rules_of(home.settings, symbols, changes)
+    return {
+        "model": asked or shares[0].version.id,
+        "first": shares[0].days[0].isoformat(),
+        "last": shares[-1].days[-1].isoformat(),
+        "sessions": sum(len(share.days) for share in shares),
+        "symbols": list(symbols),
+        "in_sample": in_sample,
+        "origin": form.get("origin") or "command",
+        "changes": changes,
+    }
+
+
+def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[str, Any]:
+    """Run a planned backtest, keep it in Postgres and object storage, and show its report.
+
+    Returns:
+        id, total_return, sharpe, trades, agreed, and warnings (sentences).
+
+    Raises:
+        EnginesDisagreeError: The engines did not come to the same; the report shows where.
+    """
+    from alpaca_strategy.backtest.report import render
+    from alpaca_strategy.jobs.examination import examine
+    from alpaca_strategy.jobs.scored_history import score_history
+
+    home = services()
+    shares = share_out(
+        home, planned["model"], _day(planned["first"]), _day(planned["last"]),
+        in_sample=planned["in_sample"],
+    )  # fmt: skip
+    rules, costs = rules_of(home.settings, planned["symbols"], planned["changes"])
+    scored = score_history(home, shares, interval=rules.interval, progress=progress)
+    scored = replace(scored, history=only(scored.history, planned["symbols"]))
+    log.info("history_scored", sessions=len(scored.history.sessions))
+    backtest = examine(home, shares, scored, rules, costs, progress=progress)
+    page = render(backtest)
+    home.backtests.record(
+        backtest,
+        page,
+        venue=home.settings.resolved_venue,
+        feed=home.settings.data.feed,
+        origin=planned["origin"],
+    )
+    _write_newest(page)
+    log.info("backtest_kept", id=backtest.id, trades=backtest.agreement.trades)
+    if backtest.agreement.difference is not None:
+        msg = (
+            f"The two engines do not agree: {backtest.agreement.difference} The report "
+            f"{backtest.id} shows what the compiled engine made; trust neither before that is "
+            f"explained."
+        )
+        raise EnginesDisagreeError(msg)
+    return {
+        "id": backtest.id,
+        "total_return": backtest.figure("total_return").value,
+        "sharpe": backtest.figure("sharpe").value,
+        "trades": backtest.agreement.trades,
+        "agreed": backtest.agreement.agreed,
+        "warnings": list(backtest.warnings),
+    }
+
+
+def run_apart(planned: Mapping[str, Any]) -> dict[str, Any]:
+    """Do what `run` does in a process of its own."""
+    return dict(apart("backtest:run", planned=dict(planned)))
+
+
+def write_report(backtest: str | None, path: Path) -> str:
+    """Write the report of a backtest, or of the newest, to a file; return its id.
+
+    Raises:
+        UserError: There is none, or the file cannot be written.
+        DamagedFileError: The kept page is gone or has changed.
+    """
+    name, page = services().backtests.page(backtest)
+    try:
+        path.write_bytes(page)
+    except OSError as error:
+        msg = f"The report cannot be written to {path} ({error}); choose another file."
+        raise UserError(msg) from error
+    return name
+
+
+def only(history: History, symbols: list[str]) -> History:
+    """Return a history in which only these symbols have scores, so that no other is traded."""
+    if set(symbols) == set(history.symbols):
+        return history
+    other = ~np.isin(history.symbols, symbols)
+    scores = history.scores.copy()
+    scores[:, other] = np.nan
+    return replace(history, scores=scores)
+
+
+def _traded(shares: tuple[Share, ...], asked: Any) -> tuple[str, ...]:
+    known = shares[0].version.symbols
+    names = asked.replace(",", " ").split() if isinstance(asked, str) else list(asked or ())
+    wanted = {name.upper() for name in names}
+    if unknown := sorted(wanted - set(known)):
+        msg = f"{', '.join(unknown)} is none of the {len(known)} symbols that the model scores."
+        raise UserError(msg)
+    return tuple(name for name in known if not wanted or name in wanted)
+
+
+def _day(text: Any) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except (ValueError, TypeError):
+        msg = f"{text!r} is not a date; write it as YYYY-MM-DD."
+        raise UserError(msg) from None
+
+
+def _write_newest(page: bytes) -> None:
+    """Put the newest report where the mission's README names it."""
+    target = home_folder() / "results" / "backtest_report.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(".backtest_report.html")
+    temporary.write_bytes(page)
+    temporary.replace(target)
