@@ -33,8 +33,7 @@ def plan() -> list[dict]:
     """Settle what each backtest is about; none for a model that has its own already."""
     from alpaca_strategy.jobs import backtest
 
-    planned = [backtest.plan(form) for form in forms_of(get_current_context())]
-    return [one for one in planned if one]
+    return backtest.plan_all(forms_of(get_current_context()))
 
 
 @task(

@@ -231,5 +231,5 @@ def make_backtest(
         },
     )
     measured = measure(history, run, trials=48) if figures is None else figures
-    warnings = warnings_of(measured, simulated=True, in_sample=bool(changes.get("in_sample")))
+    warnings = warnings_of(measured, simulated=True, in_sample=False) if measured else ()
     return replace(backtest, **{"figures": measured, "warnings": warnings, **changes})

@@ -64,7 +64,7 @@ def render(backtest: Backtest) -> bytes:
         script=Markup(_script()),  # noqa: S704 - a file of this project
         version=__version__,
     )  # fmt: skip
-    return page.encode()
+    return page.encode(errors="replace")  # a name may hold half a character
 
 
 def content_policy() -> str:

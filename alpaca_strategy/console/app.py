@@ -77,6 +77,12 @@ def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
     app.add_exception_handler(errors.AlpacaStrategyError, _explain)
     app.add_exception_handler(RequestValidationError, _not_found)
 
+    for add in (_add_sessions, _add_models, _add_backtests):
+        add(app)
+    return app
+
+
+def _add_sessions(app: FastAPI) -> None:
     @app.get("/", response_class=HTMLResponse)
     def index(request: Request, until: Annotated[date | None, Query()] = None) -> Response:
         """Show a quarter of sessions."""
@@ -93,6 +99,8 @@ def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
         headers = {**_HEADERS, "Content-Security-Policy": REPORT_POLICY}
         return HTMLResponse(jobs.quality_report(day, check), headers=headers)
 
+
+def _add_models(app: FastAPI) -> None:
     @app.get("/models", response_class=HTMLResponse)
     @app.get("/models/", response_class=HTMLResponse)
     def models(request: Request) -> Response:
@@ -105,9 +113,6 @@ def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
         about = model_pages.model_page(model_id)
         lines = backtest_pages.backtests_of(model_id)
         return page(request, "model.html", page=about, backtests=lines)
-
-    _add_backtests(app)
-    return app
 
 
 def _add_backtests(app: FastAPI) -> None:

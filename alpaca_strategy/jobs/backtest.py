@@ -6,7 +6,7 @@ models, sessions, parameters and code are the same backtest: asked for again, it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ from alpaca_strategy.errors import EnginesDisagreeError, UserError
 from alpaca_strategy.jobs.apart import run_apart as apart
 from alpaca_strategy.jobs.rules import rules_of
 from alpaca_strategy.jobs.unseen import Share, share_out
+from alpaca_strategy.storage.backtest_records import Origin
 
 if TYPE_CHECKING:  # who only plans need not wait for what compiles
     from alpaca_strategy.backtest.history import History
@@ -30,6 +31,17 @@ log = structlog.get_logger(__name__)
 Progress = Callable[[int, int, str], None]
 #: Parameters that a form or a command may change, by their names in the settings.
 CHANGES = ("top_k", "min_score", "hold_minutes", "interval_minutes", "cost_bps")
+
+
+def plan_all(forms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Plan several backtests, without those of new models that have theirs already."""
+    made = services().backtests.newest
+    new = Origin.NEW_MODEL
+    return [
+        plan(form)
+        for form in forms
+        if form.get("origin") != new or made(str(form["model"]), origin=new) is None
+    ]
 
 
 def plan(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +62,9 @@ def plan(form: Mapping[str, Any]) -> dict[str, Any]:
     home = services()
     asked = str(form.get("model") or "")
     first, last = _day(form.get("first")), _day(form.get("last"))
+    if first and last and first > last:
+        msg = f"The first day, {first}, lies after the last one, {last}; exchange them."
+        raise UserError(msg)
     in_sample = bool(form.get("in_sample"))
     shares = share_out(home, asked, first, last, in_sample=in_sample)
     symbols = _traded(shares, form.get("symbols"))
@@ -62,7 +77,7 @@ def plan(form: Mapping[str, Any]) -> dict[str, Any]:
         "sessions": sum(len(share.days) for share in shares),
         "symbols": list(symbols),
         "in_sample": in_sample,
-        "origin": form.get("origin") or "command",
+        "origin": Origin(form.get("origin") or Origin.COMMAND).value,
         "changes": changes,
     }
 
@@ -80,6 +95,7 @@ def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[st
     from alpaca_strategy.jobs.examination import examine
     from alpaca_strategy.jobs.scored_history import score_history
 
+    progress = progress or _to_log()
     home = services()
     shares = share_out(
         home, planned["model"], _day(planned["first"]), _day(planned["last"]),
@@ -98,7 +114,7 @@ def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[st
         feed=home.settings.data.feed,
         origin=planned["origin"],
     )
-    _write_newest(page)
+    _write_newest(home.backtests.page(backtest.id)[1])  # the first, where it was kept before
     log.info("backtest_kept", id=backtest.id, trades=backtest.agreement.trades)
     if backtest.agreement.difference is not None:
         msg = (
@@ -136,6 +152,19 @@ def write_report(backtest: str | None, path: Path) -> str:
         msg = f"The report cannot be written to {path} ({error}); choose another file."
         raise UserError(msg) from error
     return name
+
+
+def _to_log() -> Progress:
+    """Return a progress that logs every tenth of the way."""
+    before = (0, -1)
+
+    def move(done: int, total: int, note: str) -> None:
+        nonlocal before
+        if before[0] != total or before[1] != 10 * done // total:
+            log.info("backtest_going_on", done=done, of=total, note=note)
+        before = (total, 10 * done // total)
+
+    return move
 
 
 def only(history: History, symbols: list[str]) -> History:

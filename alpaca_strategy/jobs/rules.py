@@ -41,8 +41,8 @@ def rules_of(
     costs = _costs(_with(settings.costs, asked))
     if strategy.top_k > len(symbols):
         msg = (
-            f"strategy.top_k is {strategy.top_k}, but there are only {len(symbols)} symbols to "
-            f"choose from; lower it, or name more symbols."
+            f"strategy.top_k is {strategy.top_k}, but names are chosen among {len(symbols)}; "
+            f"lower it, or name more symbols."
         )
         raise SettingsError(msg)
     return _rules(strategy, round_trip_bps(costs)), costs

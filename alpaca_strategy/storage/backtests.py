@@ -77,7 +77,7 @@ class Backtests:
             made_by: Who or what did; the origin when None.
 
         Returns:
-            Whether it is new: one that is recorded already stays as it is, with its own report.
+            Whether it is new: a known one stays as it is, with its own report.
 
         Raises:
             EnvironmentFaultError: Object storage or Postgres fails; nothing is recorded.
@@ -101,14 +101,7 @@ class Backtests:
                 return False
             if not self.objects.exists(name):  # maintenance came between and took it for an orphan
                 self.objects.put(name, page)
-            for table, parts in (
-                (t.metric, rows.metric_values(backtest)),
-                (t.fold, rows.fold_values(backtest)),
-            ):
-                if parts:
-                    connection.execute(insert(table), parts)
-            for chunk in rows.trade_chunks(backtest):
-                connection.execute(rows.INSERT_TRADES, chunk)
+            _insert_parts(connection, backtest)
         return True
 
     def delete_orphans(self) -> int:
@@ -256,6 +249,17 @@ def _insert_backtest(connection: Connection, values: dict[str, Any]) -> bool:
     """Insert a backtest, and return whether it was not there before."""
     statement = upsert(t.backtest).values(values).on_conflict_do_nothing(index_elements=["id"])
     return connection.execute(statement.returning(t.backtest.c.id)).scalar() is not None
+
+
+def _insert_parts(connection: Connection, backtest: Backtest) -> None:
+    for table, parts in (
+        (t.metric, rows.metric_values(backtest)),
+        (t.fold, rows.fold_values(backtest)),
+    ):
+        if parts:
+            connection.execute(insert(table), parts)
+    for chunk in rows.trade_chunks(backtest):
+        connection.execute(rows.INSERT_TRADES, chunk)
 
 
 @contextmanager

@@ -92,6 +92,13 @@ def test_a_backtest_is_run_kept_shown_and_refused(filled: Path, tmp_path: Path) 
         sharpes = [float(line["sharpe"] or "-inf") for line in csv.DictReader(file)]
     assert sharpes == sorted(sharpes, reverse=True)
 
+    # What a new model sets off is made once, whatever was asked for by hand before.
+    announced = {"model": model, "origin": "new_model", "symbols": "F, TSLA, NVDA"}
+    for one in backtest.plan_all([announced]):
+        backtest.run(one)
+    assert home.backtests.newest(model).origin == "new_model"
+    assert backtest.plan_all([announced]) == []
+
     seen = backtest.plan({**EASY, "first": str(version.training[-2]), "in_sample": True})
     marked = backtest.run(seen)
     assert home.backtests.read(marked["id"]).in_sample
@@ -103,10 +110,11 @@ def refusals(unseen: date, learned: date) -> None:
     for form, error, words in (
         ({"first": str(learned)}, ModelRefusedError, f"begin on {unseen}, or ask"),
         ({"first": "yesterday"}, UserError, "is not a date"),
+        ({"first": "2024-02-20", "last": "2024-02-01"}, UserError, "lies after the last one"),
         ({"first": "2030-01-01"}, NotPublishedError, "not published|No iex session"),
         ({"first": "2024-02-24", "last": "2024-02-25"}, NotASessionError, "no session"),
         ({"symbols": ["GME"]}, UserError, "GME is none of the 6 symbols"),
-        ({"top_k": 7}, SettingsError, "top_k is 7, but there are only 6"),
+        ({"top_k": 7}, SettingsError, "top_k is 7, but names are chosen among 6"),
         ({"hold_minutes": -1}, SettingsError, "hold_minutes"),
         ({"min_score": 2}, SettingsError, "min_score"),
     ):
