@@ -224,16 +224,18 @@ def compiled(folder: Path, rounds: int) -> tuple[dict[str, Any], dict[str, list[
 
 def growth(rounds: int) -> list[dict[str, Any]]:
     """Return symbol-bars a second of larger work, beside those of the work above."""
-    rates = {}
-    for sessions, symbols in ((SESSIONS, SYMBOLS), (10 * SESSIONS, SYMBOLS), (SESSIONS, 500)):
-        history = history_of(make_bars(sessions, symbols))
-        simulate(history, RULES, COSTS, cash=CASH)
-        taken = []
-        for _ in range(rounds):
+    shapes = ((SESSIONS, SYMBOLS), (10 * SESSIONS, SYMBOLS), (SESSIONS, 500))
+    histories = {shape: history_of(make_bars(*shape)) for shape in shapes}
+    seconds: dict[tuple[int, int], list[float]] = {shape: [] for shape in shapes}
+    for _ in range(rounds + 1):
+        for shape, history in histories.items():
             start = time.perf_counter()
             simulate(history, RULES, COSTS, cash=CASH)
-            taken.append(time.perf_counter() - start)
-        rates[sessions, symbols] = history.close.size / statistics.median(taken) / 1e6
+            seconds[shape].append(time.perf_counter() - start)
+    rates = {
+        shape: histories[shape].close.size / statistics.median(taken[1:]) / 1e6
+        for shape, taken in seconds.items()
+    }
     base = rates.pop((SESSIONS, SYMBOLS))
     return [
         {

@@ -268,7 +268,7 @@ def warnings_of(
     said += _too_little(int(of["sessions"]), int(of["trades"]))
     if of["carried_overnight"]:
         said.append(
-            f"{of['carried_overnight']:.0f} times a position was held over a session's end: it "
+            f"Positions were held over a session's end, {of['carried_overnight']:.0f} in all: they "
             "could not be sold before the close, or the rules hold overnight."
         )
     return tuple(said)

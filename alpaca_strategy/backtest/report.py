@@ -68,10 +68,9 @@ def render(backtest: Backtest) -> bytes:
 
 
 def content_policy() -> str:
-    """Return the policy that the page is written for, as its own tag and as a header.
+    """Return the policy that the page is written for, in its own tag and fit for a header.
 
-    Whoever serves the page puts ``sandbox allow-scripts allow-downloads;`` in front. Without
-    ``allow-downloads`` the table of trades can be copied, but not saved.
+    Whoever serves the page puts ``sandbox allow-scripts;`` in front: it needs no origin.
     """
     hashes = " ".join(_hash(script) for script in (get_plotlyjs(), _script()))
     return (

@@ -186,6 +186,8 @@ def setting(value: object) -> str:
     """Write the value of a setting."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "\N{EN DASH}" if value is None else str(value)
 
 

@@ -128,8 +128,11 @@
       const width = (printing ? layout.width : box.clientWidth) - 70;
       const told = ticks(axis, low, high, Math.max(2, Math.floor(width / 74)));
       Object.assign(layout.xaxis, {
-        type: "category", fixedrange: coarse, range: [low, high], tickvals: told.at,
-        ticktext: told.text, tickangle: 0,
+        // A tick's short text would also stand in the hover label of its point; so the title is asked
+        // for by its own template, and ticks of sessions stand a little beside them.
+        type: "category", fixedrange: coarse, range: [low, high], ticktext: told.text, tickangle: 0,
+        tickvals: axis.minute ? told.at : told.at.map((i) => i + 0.1),
+        unifiedhovertitle: { text: "%{x}" },
       });
     }
     const names = new Set(chart.traces.filter((t) => t.showlegend !== false && t.name).map((t) => t.name));
@@ -194,7 +197,7 @@
       watch.unobserve(entry.target);
       if (waiting.push(entry.target) === 1) setTimeout(drawNext);
     }
-  }, { rootMargin: "400px 0px" });
+  }, { root: document, rootMargin: "400px 0px" }); // without a root a frame knows no margin
   boxes.forEach((box) => watch.observe(box));
 
   const drawAgain = () => drawn.forEach(draw);
@@ -206,6 +209,7 @@
   addEventListener("afterprint", () => {
     printing = false;
     drawAgain();
+    drawn.forEach((box) => Plotly.Plots.resize(box));  // or they keep the paper's width
   });
 
   for (const select of document.querySelectorAll("[data-choice]")) {
@@ -240,7 +244,7 @@
       if (key === current) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     }
-  }, { rootMargin: "-60px 0px -55% 0px" });
+  }, { root: document, rootMargin: "-60px 0px -55% 0px" });
   document.querySelectorAll("section").forEach((section) => where.observe(section));
 
   // ---------------------------------------------------------------------------------------- trades
@@ -366,7 +370,10 @@
   document.getElementById("trades-which").addEventListener("change", find);
   document.getElementById("trades-before").addEventListener("click", () => { at -= PAGE; fill(); });
   document.getElementById("trades-after").addEventListener("click", () => { at += PAGE; fill(); });
-  document.getElementById("trades-save").addEventListener("click", () => {
+  const save = document.getElementById("trades-save");
+  // A sandbox forbids downloads, and says so only on its console; the text can be copied there.
+  save.hidden = self.origin === "null" && location.protocol !== "file:";
+  save.addEventListener("click", () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
     link.download = "trades.csv";

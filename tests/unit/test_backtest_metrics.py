@@ -470,7 +470,7 @@ def test_a_sound_run_is_shown_without_a_warning() -> None:
         ({"sessions": 19}, "Only 19 sessions: fewer than 20"),
         ({"trades": 29}, "Only 29 trades: fewer than 30"),
         ({"trades": 0}, "No trade was made"),
-        ({"carried_overnight": 2}, "2 times a position was held over a session's end"),
+        ({"carried_overnight": 2}, "Positions were held over a session's end, 2 in all"),
         ({"total_return": -0.995}, "Bankrupt: less than 1 % of the starting cash"),
     ],
 )
