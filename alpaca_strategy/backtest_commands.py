@@ -110,8 +110,6 @@ def sweep(
     out.print(_what(planned))
     with progress_bar("done") as move:
         rows = sweeps.run_sweep(planned, choices, progress=move)
-    if table is not None:
-        _write_csv(table, rows)
     shown = Table(box=None)
     for name in rows[0]:
         shown.add_column(name.replace("_", " "), justify="right", no_wrap=True)
@@ -124,6 +122,8 @@ def sweep(
         shown.add_row(*(str(value) for value in words.values()))
     out.print(shown)
     out.print(f"{len(rows)} sets tried: the best of so many looks better than it is.")
+    if table is not None:  # last: what was found must not be lost to a folder that is missing
+        _write_csv(table, rows)
 
 
 def report(
@@ -165,6 +165,9 @@ def _choices(texts: list[str]) -> dict[str, list[Any]]:
     choices: dict[str, list[Any]] = {}
     for text in texts:
         name, _, listed = text.partition("=")
+        if name.strip() in choices:
+            msg = f"{name.strip()} is tried twice; give all its values at once, as in top_k=1,2,3."
+            raise UserError(msg)
         try:
             choices[name.strip()] = [_value(word) for word in listed.split(",")]
         except ValueError:

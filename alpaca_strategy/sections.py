@@ -97,6 +97,15 @@ class StrategySettings(_Section):
     exposure: float = Field(0.95, gt=0, le=1)
     whole_shares: bool = True
 
+    @model_validator(mode="after")
+    def _there_is_time_to_trade(self) -> StrategySettings:
+        # Of a half-day, the shortest session: 210 minutes.
+        left = 210 - self.flat_minutes_before_close
+        if self.interval_minutes >= left:
+            msg = f"interval_minutes must be below {left}, or nothing is ever bought on a half-day"
+            raise ValueError(msg)
+        return self
+
 
 class CostSettings(_Section):
     """What trading is reckoned to cost."""

@@ -18,9 +18,10 @@ from scipy import stats
 
 from alpaca_strategy.backtest import ratios
 from alpaca_strategy.backtest.content import Agreement, Backtest, Figure, Fold, GridPoint
+from alpaca_strategy.backtest.doubts import warnings_of
 from alpaca_strategy.backtest.engine import simulate
 from alpaca_strategy.backtest.history import History
-from alpaca_strategy.backtest.metrics import measure, session_returns, warnings_of
+from alpaca_strategy.backtest.metrics import measure, session_returns
 from alpaca_strategy.backtest.result import Run
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.strategy.costs import Costs

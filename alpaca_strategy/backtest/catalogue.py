@@ -137,6 +137,9 @@ CATALOGUE: Mapping[str, Description] = MappingProxyType(
             2,
             "The total return with each session's costs added back to that session.",
         ),
+        "gross_sharpe": Description(
+            "Gross Sharpe ratio", Unit.NUMBER, 2, "The Sharpe ratio of that gross return."
+        ),
         "total_cost": Description(
             "Total cost", Unit.USD, 2, "Fees, half-spread and slippage of all executions."
         ),

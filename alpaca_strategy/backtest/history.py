@@ -74,6 +74,12 @@ class History:
             self.first_row[:-1], np.diff(self.first_row)
         )
 
+    @property
+    def traded(self) -> tuple[str, ...]:
+        """The symbols that have a score anywhere, so that they may be traded."""
+        seats = np.flatnonzero(np.isfinite(self.scores).any(axis=0))
+        return tuple(self.symbols[seat] for seat in seats)
+
     def last_prices(self) -> Floats:
         """Return the last close of each symbol until each row, shape (rows, symbols).
 

@@ -18,14 +18,11 @@ from alpaca_strategy.backtest.result import Run
 
 __all__ = [
     "CATALOGUE", "Description", "Unit", "benchmark_equity", "gross_returns", "measure",
-    "session_returns", "warnings_of",
+    "session_returns",
 ]  # fmt: skip
 
-#: Fewer sessions or trades than these say little.
-FEW_SESSIONS, FEW_TRADES = 20, 30
-#: A Sharpe ratio above it is more likely a leak than a discovery.
-TOO_GOOD = 3.0
-_BANKRUPT = -0.99  # total return
+#: Fewer sessions say little, so that nothing is reckoned up to a year.
+FEW_SESSIONS = 20
 _DUST = 1e-7  # shares, a tenth of the smallest order: what adding fractions leaves
 _WIPED_OUT = -1.0 + 1e-12  # the least return that has a logarithm
 
@@ -97,7 +94,8 @@ def measure(
     values: _Values = {"sessions": len(returns)}
     values |= _returns(returns) | _drawdown(run) | _trades(run) | _traded(history, run)
     values |= _against(returns, market) | _certainty(returns, trials, trial_sharpes)
-    values["gross_return"] = ratios.total_return(gross_returns(history, run))
+    gross = gross_returns(history, run)
+    values |= {"gross_return": ratios.total_return(gross), "gross_sharpe": ratios.sharpe(gross)}
     values["carried_overnight"] = _carried(history, run)
     if len(returns) < FEW_SESSIONS:
         values |= {"annual_return": np.nan, "calmar": np.nan, "alpha": np.nan}
@@ -242,59 +240,3 @@ def _sharpe(sums: Floats) -> Floats:
     # What is left of equal returns is rounding.
     variance = np.where(variance > 1e-12 * squares / n, variance, np.nan)
     return np.asarray(total / n / np.sqrt(variance / ratios.YEAR))
-
-
-def warnings_of(
-    figures: Sequence[Figure], *, simulated: bool, in_sample: bool
-) -> tuple[str, ...]:  # fmt: skip
-    """Return what a reader must be told before the figures, a sentence each.
-
-    Args:
-        figures: From `measure`.
-        simulated: Whether the prices are the simulator's.
-        in_sample: Whether a model scored sessions that it had learned from.
-    """
-    of = {figure.name: figure.value or 0.0 for figure in figures}
-    said = []
-    if in_sample:
-        said.append(
-            "In-sample: a model scored sessions that it had learned from, so nothing here says "
-            "what it will earn."
-        )
-    if of["sharpe"] > TOO_GOOD:
-        said.append(_too_good(of["sharpe"], simulated=simulated))
-    if of["total_return"] < _BANKRUPT:
-        said.append("Bankrupt: less than 1 % of the starting cash was left at the end.")
-    said += _too_little(int(of["sessions"]), int(of["trades"]))
-    if of["carried_overnight"]:
-        said.append(
-            f"Positions were held over a session's end, {of['carried_overnight']:.0f} in all: they "
-            "could not be sold before the close, or the rules hold overnight."
-        )
-    return tuple(said)
-
-
-def _too_good(sharpe: float, *, simulated: bool) -> str:
-    if simulated:
-        return (
-            f"The Sharpe ratio of {sharpe:.1f} is above 3: the simulator's prices carry a planted "
-            "signal, so it says nothing about a real market, where it would point to look-ahead."
-        )
-    return (
-        f"The Sharpe ratio of {sharpe:.1f} is above 3, which is probably a leak: look for "
-        "look-ahead, a decision that knew prices from after it, before believing any figure."
-    )
-
-
-def _too_little(sessions: int, trades: int) -> list[str]:
-    said = []
-    if sessions < FEW_SESSIONS:
-        said.append(
-            f"Only {sessions} sessions: fewer than {FEW_SESSIONS} say little about risk, and no "
-            "annual return is shown."
-        )
-    if trades == 0:
-        said.append("No trade was made, so there is nothing to judge.")
-    elif trades < FEW_TRADES:
-        said.append(f"Only {trades} trades: fewer than {FEW_TRADES} may all be luck.")
-    return said

@@ -72,7 +72,7 @@ def content_policy() -> str:
 
     Whoever serves the page puts ``sandbox allow-scripts;`` in front: it needs no origin.
     """
-    hashes = " ".join(_hash(script) for script in (get_plotlyjs(), _script()))
+    hashes = " ".join(_hash(script) for script in (_script(), get_plotlyjs()))
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
     )

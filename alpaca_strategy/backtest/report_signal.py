@@ -163,18 +163,13 @@ def _folds(view: View) -> Table:
         )
         for fold in folds
     ]  # fmt: skip
-    word = "model" if len(folds) == 1 else "models"
     return Table(
-        f"{gained:,} of {len(folds):,} {word} earned in the sessions that {_scored(len(folds))}",
-        "Each model scored only sessions after those that it had learned from."
+        f"{gained:,} of {counted(len(folds), 'fold')} earned",
+        "A fold is what one model scored: only sessions after those that it had learned from."
         if not view.backtest.in_sample
-        else "At least one model scored sessions that it had learned from.",
+        else "A fold is what one model scored; at least one had learned from such sessions.",
         ("Model", "Learned until", "Scored", "#Sessions", "#Trades", "#Return", "#Sharpe",
          "#Rank IC"),
         rows,
         nothing="There is nothing to show: no model is named.",
     )  # fmt: skip
-
-
-def _scored(models: int) -> str:
-    return "it scored" if models == 1 else "they scored"

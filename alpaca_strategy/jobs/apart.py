@@ -78,8 +78,8 @@ def _death(job: str, status: int) -> AlpacaStrategyError:
         msg = f"{job} ended with status {status}, a defect of ours: its traceback stands above."
         return TrainingError(msg)
     msg = (
-        f"The process of {job} was ended by signal {-status}; if memory ran out, choose a smaller "
-        f"model.preset or fewer training.sessions, then run it again."
+        f"The process of {job} was ended by signal {-status}; if memory ran out, ask for fewer "
+        f"sessions or symbols, or a smaller model.preset, then run it again."
     )
     return EnvironmentFaultError(msg)
 

@@ -17,11 +17,17 @@ import structlog
 
 from alpaca_strategy.bootstrap import services
 from alpaca_strategy.config import home as home_folder
-from alpaca_strategy.errors import EnginesDisagreeError, UserError
+from alpaca_strategy.errors import (
+    AlpacaStrategyError,
+    DiskSpaceError,
+    EnginesDisagreeError,
+    UserError,
+)
 from alpaca_strategy.jobs.apart import run_apart as apart
 from alpaca_strategy.jobs.rules import rules_of
 from alpaca_strategy.jobs.unseen import Share, share_out
 from alpaca_strategy.storage.backtest_records import Origin
+from alpaca_strategy.storage.whole import write_whole
 
 if TYPE_CHECKING:  # who only plans need not wait for what compiles
     from alpaca_strategy.backtest.history import History
@@ -34,14 +40,27 @@ CHANGES = ("top_k", "min_score", "hold_minutes", "interval_minutes", "cost_bps")
 
 
 def plan_all(forms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Plan several backtests, without those of new models that have theirs already."""
-    made = services().backtests.newest
-    new = Origin.NEW_MODEL
-    return [
-        plan(form)
-        for form in forms
-        if form.get("origin") != new or made(str(form["model"]), origin=new) is None
-    ]
+    """Plan several backtests, without those of new models that have theirs already.
+
+    One that cannot be planned keeps no other from being run.
+
+    Raises:
+        AlpacaStrategyError: None can be planned; the first one's reason.
+    """
+    made, new = services().backtests.newest, Origin.NEW_MODEL
+    planned: list[dict[str, Any]] = []
+    refused: list[AlpacaStrategyError] = []
+    for form in forms:
+        if form.get("origin") == new and made(str(form["model"]), origin=new) is not None:
+            continue
+        try:
+            planned.append(plan(form))
+        except AlpacaStrategyError as error:
+            log.warning("backtest_refused", model=form.get("model"), reason=str(error))
+            refused.append(error)
+    if refused and not planned:
+        raise refused[0]
+    return planned
 
 
 def plan(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +133,7 @@ def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[st
         feed=home.settings.data.feed,
         origin=planned["origin"],
     )
-    _write_newest(home.backtests.page(backtest.id)[1])  # the first, where it was kept before
+    _write_newest(*home.backtests.page(backtest.id))  # the first, where it was kept before
     log.info("backtest_kept", id=backtest.id, trades=backtest.agreement.trades)
     if backtest.agreement.difference is not None:
         msg = (
@@ -180,6 +199,9 @@ def only(history: History, symbols: list[str]) -> History:
 def _traded(shares: tuple[Share, ...], asked: Any) -> tuple[str, ...]:
     known = shares[0].version.symbols
     names = asked.replace(",", " ").split() if isinstance(asked, str) else list(asked or ())
+    if asked and not names:
+        msg = f"{asked!r} names no symbol; write them as in TSLA,F, or leave it empty for all."
+        raise UserError(msg)
     wanted = {name.upper() for name in names}
     if unknown := sorted(wanted - set(known)):
         msg = f"{', '.join(unknown)} is none of the {len(known)} symbols that the model scores."
@@ -195,10 +217,19 @@ def _day(text: Any) -> date | None:
         raise UserError(msg) from None
 
 
-def _write_newest(page: bytes) -> None:
-    """Put the newest report where the mission's README names it."""
-    target = home_folder() / "results" / "backtest_report.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(".backtest_report.html")
-    temporary.write_bytes(page)
-    temporary.replace(target)
+def _write_newest(backtest: str, page: bytes) -> None:
+    """Put the newest report where the mission's README names it; that it cannot be is no loss."""
+    newest = services().backtests.newest()
+    if newest is None or newest.id != backtest:
+        return
+    try:
+        write_whole(
+            home_folder() / "results" / "backtest_report.html",
+            lambda temporary: _write_bytes(temporary, page),
+        )
+    except (OSError, DiskSpaceError) as error:
+        log.warning("newest_report_not_written", reason=str(error))
+
+
+def _write_bytes(path: Path, page: bytes) -> None:
+    path.write_bytes(page)

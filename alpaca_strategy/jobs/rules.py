@@ -45,7 +45,9 @@ def rules_of(
             f"lower it, or name more symbols."
         )
         raise SettingsError(msg)
-    return _rules(strategy, round_trip_bps(costs)), costs
+    # Of few names fewer positions are held; else their slots would lie idle.
+    most = min(strategy.max_positions, len(symbols))
+    return _rules(strategy, most, round_trip_bps(costs)), costs
 
 
 def _with(section: _Section, changes: Mapping[str, Any]) -> _Section:
@@ -57,12 +59,12 @@ def _with(section: _Section, changes: Mapping[str, Any]) -> _Section:
         raise SettingsError(msg.replace(".;", ";")) from error
 
 
-def _rules(chosen: StrategySettings, cost_bps: float) -> Rules:
+def _rules(chosen: StrategySettings, most: int, cost_bps: float) -> Rules:
     return Rules(
         interval=chosen.interval_minutes,
         top_k=chosen.top_k,
         min_score=float("-inf") if chosen.min_score is None else chosen.min_score,
-        max_positions=chosen.max_positions,
+        max_positions=most,
         hold=chosen.hold_minutes,
         keep_chosen=chosen.keep_chosen,
         cooldown=chosen.cooldown_minutes,
@@ -76,7 +78,7 @@ def _rules(chosen: StrategySettings, cost_bps: float) -> Rules:
         slots=slots_of(
             interval=chosen.interval_minutes,
             top_k=chosen.top_k,
-            max_positions=chosen.max_positions,
+            max_positions=most,
             hold=chosen.hold_minutes,
         ),
         whole_shares=chosen.whole_shares,

@@ -8,7 +8,7 @@ from datetime import date
 
 from alpaca_strategy.bootstrap import Services
 from alpaca_strategy.domain.models import VersionStatus
-from alpaca_strategy.errors import ModelRefusedError, NotPublishedError
+from alpaca_strategy.errors import ModelRefusedError, NotPublishedError, UserError
 from alpaca_strategy.jobs.training_data import features_fingerprint
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.storage.panel import published_rows
@@ -51,6 +51,9 @@ def share_out(
     versions = _versions(home, model)
     begin = first or min(version.holdout[0] for version in versions)
     days = _days(home, begin, last)
+    if model == WALK_FORWARD and in_sample:
+        msg = "Walk-forward never scores what a model has learned from; leave out one of the two."
+        raise UserError(msg)
     if model != WALK_FORWARD:
         only = versions[0]
         if days[0] < only.holdout[0] and not in_sample:
@@ -65,9 +68,10 @@ def share_out(
     for day in days:
         unseen = [version for version in versions if version.holdout[0] <= day]
         if not unseen:
+            earliest = min(version.holdout[0] for version in versions)
             msg = (
-                f"Every model had learned from {day} or later; begin on {begin} at the earliest, "
-                f"or train a model on sessions before it: alpaca-strategy train --until DAY"
+                f"No model is left that had not learned from {day} or later; begin on {earliest}, "
+                f"or train one on earlier sessions: alpaca-strategy train --until DAY"
             )
             raise ModelRefusedError(msg)
         newest = max(unseen, key=lambda version: (version.holdout[0], version.created_at))
@@ -85,17 +89,33 @@ def _versions(home: Services, model: str) -> list[VersionRow]:
             version
             for version in home.registry.versions(1000, feed=settings.data.feed)
             if version.status is VersionStatus.REGISTERED
+            and version.venue is settings.resolved_venue
             and version.symbols == symbols
+            and version.horizon == settings.model.horizon_minutes
             and version.fingerprint == features_fingerprint(home, symbols, version.horizon)
         ]
         if found:
             return found
     elif model:
-        return [home.registry.version(model)]
+        return [_of_here(home, home.registry.version(model))]
     elif champion := home.registry.champion(settings.resolved_venue, settings.data.feed):
         return [home.registry.version(champion.version)]
     msg = "There is no model to score with yet; train one: alpaca-strategy train"
     raise ModelRefusedError(msg)
+
+
+def _of_here(home: Services, version: VersionRow) -> VersionRow:
+    """Return a version, which must be of the venue and feed in force."""
+    settings = home.settings
+    here = (settings.resolved_venue, settings.data.feed)
+    if (version.venue, version.feed) != here:
+        msg = (
+            f"{version.id} is a model of {version.venue.value} and feed {version.feed.value}, not "
+            f"of {here[0].value} and {here[1].value}, which are in force; choose one of those: "
+            f"alpaca-strategy models"
+        )
+        raise ModelRefusedError(msg)
+    return version
 
 
 def _days(home: Services, first: date, last: date | None) -> tuple[date, ...]:

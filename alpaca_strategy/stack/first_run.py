@@ -19,7 +19,7 @@ from alpaca_strategy.stack.start import Starter
 DAG_ID, TRAINING_DAG_ID = "market_data_nightly", "model_retrain_weekly"
 REPORT_DAG_ID = "backtest_report"
 _AIRFLOW_SESSIONS, _AIRFLOW_RUNS = 10, 4
-_SOON_S = 60  # within which Airflow starts a run that an announcement asks for
+_SOON_S = 30  # within which Airflow starts a run that an announcement asks for
 #: Trades of a liquid symbol on one day, roughly; only to announce how long a backfill takes.
 _TRADES = {Feed.IEX: 15_000, Feed.SIP: 250_000}
 
@@ -106,7 +106,8 @@ class FirstRun:
         try:
             if TRAINING_DAG_ID not in api.dag_ids():
                 return
-            api.unpause(REPORT_DAG_ID)  # so that the model's announcement starts its report
+            if REPORT_DAG_ID in api.dag_ids():
+                api.unpause(REPORT_DAG_ID)  # so that the model's announcement starts its report
             api.unpause(TRAINING_DAG_ID)
             run = api.trigger(TRAINING_DAG_ID)
             self._report.say(f"Airflow runs {TRAINING_DAG_ID}: it trains and judges a first model")
@@ -125,10 +126,13 @@ class FirstRun:
             return
         began, api = time.monotonic(), self._starter.api
         try:
+            if REPORT_DAG_ID not in api.dag_ids():
+                return
             while not (run := api.newest_run(REPORT_DAG_ID)):
-                if time.monotonic() - began > _SOON_S:
-                    self._report.say(f"Airflow has started no run of {REPORT_DAG_ID}", style="red")
-                    return
+                if time.monotonic() - began > _SOON_S:  # the model is older than this DAG
+                    api.unpause(REPORT_DAG_ID)
+                    run = api.trigger(REPORT_DAG_ID)
+                    break
                 meanwhile()
                 time.sleep(1)
             self._report.say(f"Airflow runs {REPORT_DAG_ID}: a backtest by two engines")

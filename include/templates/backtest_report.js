@@ -153,6 +153,7 @@
   }
 
   function draw(box) {
+    if (!self.Plotly) return;
     const name = box.dataset.chart;
     const palette = colours();
     const first = !drawn.has(box);
@@ -198,7 +199,8 @@
       if (waiting.push(entry.target) === 1) setTimeout(drawNext);
     }
   }, { root: document, rootMargin: "400px 0px" }); // without a root a frame knows no margin
-  boxes.forEach((box) => watch.observe(box));
+  // Plotly stands behind this script: reading it takes a second, in which all else works already.
+  addEventListener("DOMContentLoaded", () => boxes.forEach((box) => watch.observe(box)));
 
   const drawAgain = () => drawn.forEach(draw);
   dark.addEventListener("change", drawAgain);
@@ -389,4 +391,3 @@
   });
   fill();
 })();
-performance.mark("interactive");

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from alpaca_strategy.bootstrap import services
+from alpaca_strategy.backtest.engine import simulate
+from alpaca_strategy.bootstrap import Services, services
 from alpaca_strategy.domain.market import Feed, Venue
 from alpaca_strategy.errors import (
     ModelRefusedError,
@@ -20,9 +23,17 @@ from alpaca_strategy.errors import (
     UserError,
 )
 from alpaca_strategy.jobs import backtest
+from alpaca_strategy.jobs.rules import rules_of
 from alpaca_strategy.jobs.scored_history import score_history
+from alpaca_strategy.jobs.scoring import load_version, scorer_of
+from alpaca_strategy.jobs.training_data import load_dataset
 from alpaca_strategy.jobs.unseen import share_out
-from tests.integration.test_retrain import LAST, SYMBOLS, a_model, filled, run
+from alpaca_strategy.market.calendar import exchange_calendar
+from alpaca_strategy.model.dataset import SessionBars
+from alpaca_strategy.storage.actions import write_actions
+from tests.integration.test_retrain import LAST, SESSIONS, SYMBOLS, a_model, bars_of, filled, run
+from tests.stored_sessions import publish
+from tests.worlds import World
 
 __all__ = ["filled"]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -139,5 +150,89 @@ def test_walk_forward_gives_each_session_to_the_newest_model_that_had_not_seen_i
     row, seat = np.argwhere(np.isfinite(scored.returns))[0]
     ahead = history.close[row + 10, seat] / history.open[row + 1, seat] - 1
     assert scored.returns[row, seat] == pytest.approx(ahead, abs=1e-6)
-    with pytest.raises(ModelRefusedError, match="Every model had learned from"):
+    with pytest.raises(ModelRefusedError, match=f"begin on {newest.holdout[0]}, or train one"):
         share_out(home, "walk-forward", newest.training[-1], None, in_sample=False)
+    with pytest.raises(UserError, match="leave out one of the two"):
+        share_out(home, "walk-forward", None, None, in_sample=True)
+
+
+def republish(
+    home: Services, days: Sequence[date], change: Callable[[date, SessionBars], None]
+) -> None:
+    """Publish the world's sessions again, as a change leaves them."""
+    for bars, _ in World(symbols=6, ic=0.3, seed=2).sessions(SESSIONS):
+        if bars.day in days:
+            change(bars.day, bars)
+            publish(
+                home.lake, home.catalog, day=bars.day, symbols=SYMBOLS, tape=None,
+                bars=bars_of(bars.values, bars.observed, bars.day),
+                condition_table="alpaca", condition_fingerprint=home.conditions.sha256,
+            )  # fmt: skip
+
+
+def test_nothing_before_a_minute_changes_with_what_comes_after_it(filled: Path) -> None:
+    home = services()
+    model = home.registry.version(a_model())
+    shares = share_out(home, model.id, None, None, in_sample=False)
+    rules, costs = rules_of(home.settings, SYMBOLS, EASY)
+    before = score_history(home, shares, interval=10)
+    traded = simulate(before.history, rules, costs, cash=1e5)
+
+    day, minute = model.holdout[10], 204
+    random = np.random.default_rng(1)
+
+    def shuffle(session: date, bars: SessionBars) -> None:
+        start = minute + 1 if session == day else 0
+        later = bars.values[start:]
+        later *= random.uniform(0.8, 1.25, (len(later), 6, 1))
+        bars.observed[start:] = random.random((len(later), 6)) < 0.8
+
+    republish(home, model.holdout[10:], shuffle)
+    after = score_history(home, shares, interval=10)
+    again = simulate(after.history, rules, costs, cash=1e5)
+    row = 10 * 390 + minute
+    for name in ("scores", "expected_bps"):
+        old, new = (getattr(one.history, name) for one in (before, after))
+        np.testing.assert_array_equal(old[: row + 1], new[: row + 1])
+        assert not np.array_equal(old[row + 1 :], new[row + 1 :], equal_nan=True)
+    for one in ("fills", "trades"):
+        ended = "row" if one == "fills" else "exit_row"
+        old, new = (getattr(run_, one) for run_ in (traded, again))
+        assert (old[ended] <= row).sum() > 50
+        np.testing.assert_array_equal(old[old[ended] <= row], new[new[ended] <= row])
+    # The first row is scored by the window that ends with it, as the trader would cut it.
+    dataset = load_dataset(home, after.pins, symbols=model.symbols, horizon=model.horizon)
+    scorer = scorer_of(home, load_version(home, model), dataset)
+    for at in (9, 389, row - 5):  # minutes 9, 389 and 199 of their sessions: decisions
+        end = 390 + at + 1  # behind the session before
+        window = slice(max(0, end - 240), end)
+        logits = scorer.logits(dataset.features[window], dataset.usable[window])
+        expected = scorer.model.calibration.score(logits)
+        np.testing.assert_allclose(after.history.scores[at], expected, atol=1e-5)
+
+
+def test_other_data_are_another_backtest_and_splits_are_of_the_night_before(filled: Path) -> None:
+    home = services()
+    model = home.registry.version(a_model())
+    first = backtest.run(backtest.plan({**EASY, "model": model.id}))
+    calendar = exchange_calendar()
+    day_before = calendar.previous_session(model.holdout[0]).day
+
+    def rise(session: date, bars: SessionBars) -> None:
+        bars.values[-60:, :3, :5] *= np.linspace(1.0, 1.1, 60)[:, None, None]
+
+    republish(home, [day_before], rise)
+    second = backtest.run(backtest.plan({**EASY, "model": model.id}))
+    assert second["id"] != first["id"]
+    assert len(home.backtests.recent()) == 2
+
+    split = {"id": "a", "kind": "forward_split", "symbol": "NVDA", "ex_date": model.holdout[3]}
+    rest = {"new_symbol": None, "old_rate": 1.0, "new_rate": 4.0, "cash_rate": None}
+    rest["process_date"] = model.holdout[3]
+    write_actions(home.lake, pa.Table.from_pylist([split | rest]))
+    history = score_history(
+        home, share_out(home, model.id, None, None, in_sample=False), interval=10
+    ).history
+    expected = np.ones((21, 6))
+    expected[3, SYMBOLS.index("NVDA")] = 4.0
+    np.testing.assert_array_equal(history.split_factor, expected)

@@ -14,6 +14,7 @@ from scipy import stats
 
 from alpaca_strategy.backtest import ratios
 from alpaca_strategy.backtest.content import Figure
+from alpaca_strategy.backtest.doubts import warnings_of
 from alpaca_strategy.backtest.engine import simulate
 from alpaca_strategy.backtest.history import History
 from alpaca_strategy.backtest.intervals import interval
@@ -25,7 +26,6 @@ from alpaca_strategy.backtest.metrics import (
     gross_returns,
     measure,
     session_returns,
-    warnings_of,
 )
 from alpaca_strategy.backtest.result import FILL, TRADE, Run
 from alpaca_strategy.strategy.costs import Costs
@@ -467,6 +467,10 @@ def test_a_sound_run_is_shown_without_a_warning() -> None:
     ("values", "said"),
     [
         ({"sharpe": 3.4}, "The Sharpe ratio of 3.4 is above 3, which is probably a leak: look for"),
+        (
+            {"gross_sharpe": 6.2},
+            "The Sharpe ratio of 6.2 before costs is above 3, which",
+        ),
         ({"sessions": 19}, "Only 19 sessions: fewer than 20"),
         ({"trades": 29}, "Only 29 trades: fewer than 30"),
         ({"trades": 0}, "No trade was made"),
