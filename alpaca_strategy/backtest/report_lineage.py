@@ -30,7 +30,7 @@ def lineage_section(view: View) -> Section:
         "lineage", "Lineage",
         f"It was made from {counted(models, 'model')} over "
         f"{counted(len(view.history.sessions), 'session')} of "
-        f"{counted(len(view.history.symbols), 'symbol')}",
+        f"{counted(len(view.history.traded), 'symbol')}",
         "The same models, bars, settings and code give the same trades again.",
         (
             Words("What was assumed", tuple(_assumed(view)), points=True),
@@ -56,7 +56,7 @@ def _facts(view: View) -> Iterator[tuple[str, Any]]:
     yield "made at", f"{backtest.made_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     if history.sessions:
         yield "sessions", f"{history.sessions[0]} to {history.sessions[-1]}"
-    yield "symbols", ", ".join(history.symbols)
+    yield "symbols", ", ".join(history.traded)
     yield "starting cash", usd(backtest.run.cash, 2)
     yield from _flat(backtest.lineage, "")
 

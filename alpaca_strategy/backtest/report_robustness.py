@@ -158,9 +158,14 @@ def _certainty(view: View) -> Words:
         )
     if not texts:
         texts.append("There is nothing to show: a Sharpe ratio takes two sessions that differ.")
-    sure = probable is not None and probable > 0.95
+    alone = probable is not None and probable > 0.95
+    sure = alone and deflated is not None and deflated > 0.95
     return Words(
-        "It is more than chance, by itself" if sure else "It may be chance",
+        "It is more than chance"
+        if sure
+        else "By itself it is more than chance, as the best of many tries not"
+        if alone
+        else "It may be chance",
         tuple(texts),
         points=len(texts) > 1,
     )

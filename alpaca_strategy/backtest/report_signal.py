@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtri
 
 from alpaca_strategy.backtest.history import Floats, Ints
 from alpaca_strategy.backtest.report_parts import Cell, Chart, Section, Table, bars, level, line
@@ -37,14 +38,30 @@ def _finding(view: View) -> str:
     if not known:
         return "Nothing was scored, or nothing followed"
     best = max(known, key=lambda h: known[h])
-    if known[best] < _USELESS:
+    if known[best] < max(_USELESS, _by_chance(view, best, len(known))):
         return (
-            f"The scores foretell next to nothing: their best rank IC is {number(known[best], 3)}"
+            f"The scores foretell nothing that chance would not: their best rank IC is "
+            f"{number(known[best], 3)}"
         )
     return (
         f"The scores foretell {counted(best, 'minute')} best, with a rank IC of "
         f"{number(known[best], 3)}"
     )
+
+
+def _by_chance(view: View, horizon: int, horizons: int) -> float:
+    """Return the mean rank IC that the best horizon of scores without any skill seldom exceeds.
+
+    One rank IC of n names has a deviation of 1 / sqrt(n - 1); those of overlapping horizons say
+    the same more than once.
+    """
+    known = np.isfinite(view.backtest.returns).sum(axis=1)
+    known = known[known > 2]
+    apart = max(1.0, horizon / view.backtest.rules.interval)
+    if not len(known):
+        return np.inf
+    deviation = 1.0 / np.sqrt(known.mean() - 1.0) / np.sqrt(len(known) / apart)
+    return float(deviation * ndtri(1.0 - 0.05 / horizons))
 
 
 def _decay(view: View) -> Chart:

@@ -8,6 +8,7 @@ import numpy as np
 
 from alpaca_strategy.backtest.catalogue import CATALOGUE
 from alpaca_strategy.backtest.content import Agreement, Backtest, Figure
+from alpaca_strategy.backtest.doubts import TOO_GOOD
 from alpaca_strategy.backtest.report_view import View
 from alpaca_strategy.backtest.report_words import (
     clipped,
@@ -94,10 +95,20 @@ def headline(view: View) -> str:
 
 
 def _how_sure(view: View) -> str:
+    if view.backtest.in_sample:
+        return "with sessions that the model had learned from, so that says nothing"
+    if not view.backtest.agreement.holds:
+        return "by one of two engines that do not agree, so that says nothing"
     figure = figures_of(view.backtest)["sharpe"]
     if figure.value is None:
         return "that is too little to tell skill from chance"
-    ratio = f"a Sharpe ratio of {number(figure.value)}"
+    if figure.value > TOO_GOOD:
+        return f"a Sharpe ratio of {number(figure.value)} is too good to be believed"
+    return _against_chance(figure)
+
+
+def _against_chance(figure: Figure) -> str:
+    ratio = f"a Sharpe ratio of {number(figure.value or 0.0)}"
     if figure.low is None or figure.high is None:
         return f"{ratio} over so few sessions says little"
     between = f"(95\u00a0%: {interval_text(figure)})"

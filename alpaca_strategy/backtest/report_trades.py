@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from alpaca_strategy.backtest.history import Ints
 from alpaca_strategy.backtest.report_parts import (
@@ -35,6 +36,7 @@ from alpaca_strategy.backtest.report_words import (
     short_day,
     usd,
 )
+from alpaca_strategy.resampling import block_sums, clustered_ratio
 from alpaca_strategy.strategy.reasons import Reason
 
 #: The page holds at most so many trades, those that earned or lost most.
@@ -175,15 +177,12 @@ def _bucket_chart(
     groups = [view.bps[of == i] for i in range(len(names))]
     kept = [i for i, group in enumerate(groups) if len(group)]
     means = [float(groups[i].mean()) for i in kept]
-    reach = [
-        1.96 * float(groups[i].std(ddof=1)) / len(groups[i]) ** 0.5 if len(groups[i]) > 1 else 0.0
-        for i in kept
-    ]
+    reach = [_reach(view, of == i, len(kept)) for i in kept]
     shown = [names[i] for i in kept]
     return Chart(
         f"by-{noun.replace(' ', '-')}",
         f"By {noun}: {_standing_out(shown, means, reach)}",
-        "Mean profit of a trade in bps, with its 95 % interval.",
+        "Mean profit of a trade in bps, with intervals that hold all of them in 95 % of cases.",
         traces=(
             bars(
                 shown, plain(means, 3), hover="%{x}: %{y:+.1f} bps<br>%{customdata}",
@@ -203,6 +202,19 @@ def _bucket_chart(
         },
         half=True,
     )  # fmt: skip
+
+
+def _reach(view: View, chosen: Any, groups: int) -> float:
+    """Return how far a mean may lie from the truth, 0 where that is not known.
+
+    Trades of a session share its market, so errors are clustered by session; and of many groups
+    some stand out by chance, so they share the 5 % (Bonferroni).
+    """
+    session = view.history.session_of_row[view.trades["entry_row"][chosen]]
+    columns = np.stack([view.bps[chosen], np.ones(len(session))], axis=1)
+    mean, t = clustered_ratio(block_sums(columns, session, len(view.history.sessions)))
+    reach = float(ndtri(1.0 - 0.025 / groups)) * abs(mean / t) if t else np.nan
+    return reach if np.isfinite(reach) else 0.0
 
 
 def _standing_out(names: Sequence[str], means: Sequence[float], reach: Sequence[float]) -> str:
