@@ -28,7 +28,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from alpaca_strategy.backtest.report import MOST_BYTES, content_policy, render  # noqa: E402
+from alpaca_strategy.backtest.report.page import MOST_BYTES, content_policy, render  # noqa: E402
 from tests.reported_backtests import make_backtest, make_history, universe  # noqa: E402
 
 RENDER_GOAL_S, INTERACTIVE_GOAL_S = 20.0, 3.0

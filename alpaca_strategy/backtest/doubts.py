@@ -63,11 +63,15 @@ def _too_little(sessions: int, trades: int) -> list[str]:
     said = []
     if sessions < FEW_SESSIONS:
         said.append(
-            f"Only {sessions} sessions: fewer than {FEW_SESSIONS} say little about risk, and no "
-            "annual return is shown."
+            f"Only {_counted(sessions, 'session')}: fewer than {FEW_SESSIONS} say "
+            "little about risk, and no annual return is shown."
         )
     if trades == 0:
         said.append("No trade was made, so there is nothing to judge.")
     elif trades < FEW_TRADES:
-        said.append(f"Only {trades} trades: fewer than {FEW_TRADES} may all be luck.")
+        said.append(f"Only {_counted(trades, 'trade')}: fewer than {FEW_TRADES} may all be luck.")
     return said
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -110,7 +110,7 @@ def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[st
     Raises:
         EnginesDisagreeError: The engines did not come to the same; the report shows where.
     """
-    from alpaca_strategy.backtest.report import render
+    from alpaca_strategy.backtest.report.page import render
     from alpaca_strategy.jobs.examination import examine
     from alpaca_strategy.jobs.scored_history import score_history
 

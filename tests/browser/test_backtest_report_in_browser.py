@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 from reported_backtests import make_backtest, make_history
 
 from alpaca_strategy.backtest.content import Backtest
-from alpaca_strategy.backtest.report import content_policy, render
+from alpaca_strategy.backtest.report.page import content_policy, render
 from alpaca_strategy.strategy.rules import Rules
 
 pytestmark = pytest.mark.browser

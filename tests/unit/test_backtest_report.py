@@ -21,19 +21,19 @@ from reported_backtests import CASH, make_backtest, make_history
 from alpaca_strategy.backtest.catalogue import CATALOGUE
 from alpaca_strategy.backtest.content import Agreement, Backtest, Figure
 from alpaca_strategy.backtest.history import History
-from alpaca_strategy.backtest.report import MOST_BYTES, content_policy, render
-from alpaca_strategy.backtest.report_palette import (
+from alpaca_strategy.backtest.report.page import MOST_BYTES, content_policy, render
+from alpaca_strategy.backtest.report.palette import (
     DARK,
     DARK_SCALES,
     LIGHT,
     LIGHT_SCALES,
     palettes,
 )
-from alpaca_strategy.backtest.report_replay import decisions
-from alpaca_strategy.backtest.report_signal import by_tenth
-from alpaca_strategy.backtest.report_trades import MOST_TRADES
-from alpaca_strategy.backtest.report_view import shares_at, view_of
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.replay import decisions
+from alpaca_strategy.backtest.report.signal import by_tenth
+from alpaca_strategy.backtest.report.trades import MOST_TRADES
+from alpaca_strategy.backtest.report.view import shares_at, view_of
+from alpaca_strategy.backtest.report.words import (
     bps,
     clipped,
     counted,

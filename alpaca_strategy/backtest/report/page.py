@@ -15,19 +15,19 @@ from plotly.offline import get_plotlyjs
 
 from alpaca_strategy import __version__
 from alpaca_strategy.backtest.content import Backtest
-from alpaca_strategy.backtest.report_allocation import allocation_section
-from alpaca_strategy.backtest.report_costs import costs_section
-from alpaca_strategy.backtest.report_equity import equity_section, returns_section
-from alpaca_strategy.backtest.report_lineage import lineage_section
-from alpaca_strategy.backtest.report_palette import DARK, LIGHT, palettes
-from alpaca_strategy.backtest.report_parts import Section
-from alpaca_strategy.backtest.report_replay import replay_section
-from alpaca_strategy.backtest.report_risk import risk_section
-from alpaca_strategy.backtest.report_robustness import robustness_section
-from alpaca_strategy.backtest.report_signal import signal_section
-from alpaca_strategy.backtest.report_summary import agreement_text, headline, tiles, verdict
-from alpaca_strategy.backtest.report_trades import trades_for_script, trades_section
-from alpaca_strategy.backtest.report_view import View, view_of
+from alpaca_strategy.backtest.report.allocation import allocation_section
+from alpaca_strategy.backtest.report.costs import costs_section
+from alpaca_strategy.backtest.report.equity import equity_section, returns_section
+from alpaca_strategy.backtest.report.lineage import lineage_section
+from alpaca_strategy.backtest.report.palette import DARK, LIGHT, palettes
+from alpaca_strategy.backtest.report.parts import Section
+from alpaca_strategy.backtest.report.replay import replay_section
+from alpaca_strategy.backtest.report.risk import risk_section
+from alpaca_strategy.backtest.report.robustness import robustness_section
+from alpaca_strategy.backtest.report.signal import signal_section
+from alpaca_strategy.backtest.report.summary import agreement_text, headline, tiles, verdict
+from alpaca_strategy.backtest.report.trades import trades_for_script, trades_section
+from alpaca_strategy.backtest.report.view import View, view_of
 from alpaca_strategy.config import PROJECT_ROOT
 
 TEMPLATES = PROJECT_ROOT / "include" / "templates"

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from alpaca_strategy.backtest.content import Backtest
-from alpaca_strategy.backtest.report_parts import Cell, Replay, Section, Table, Words
-from alpaca_strategy.backtest.report_replay_chart import replay_chart
-from alpaca_strategy.backtest.report_view import View, shares_at
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.parts import Cell, Replay, Section, Table, Words
+from alpaca_strategy.backtest.report.replay_chart import replay_chart
+from alpaca_strategy.backtest.report.view import View, shares_at
+from alpaca_strategy.backtest.report.words import (
     bps,
     clipped,
     clock,

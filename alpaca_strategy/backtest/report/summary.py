@@ -9,8 +9,8 @@ import numpy as np
 from alpaca_strategy.backtest.catalogue import CATALOGUE
 from alpaca_strategy.backtest.content import Agreement, Backtest, Figure
 from alpaca_strategy.backtest.doubts import TOO_GOOD
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import (
     clipped,
     counted,
     figure_text,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from alpaca_strategy.backtest.history import Floats, Ints
-from alpaca_strategy.backtest.report_parts import Chart, name_axis
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import labels, number, plain
+from alpaca_strategy.backtest.report.parts import Chart, name_axis
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import labels, number, plain
 
 _LEAST = 4  # sessions
 _NOTHING = "There is nothing to show: that takes four sessions and two symbols that moved."

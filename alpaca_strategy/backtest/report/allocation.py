@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from alpaca_strategy.backtest.history import Floats
-from alpaca_strategy.backtest.report_correlation import correlation_chart
-from alpaca_strategy.backtest.report_palette import SERIES
-from alpaca_strategy.backtest.report_parts import Chart, Section, Trace, bars, name_axis
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.correlation import correlation_chart
+from alpaca_strategy.backtest.report.palette import SERIES
+from alpaca_strategy.backtest.report.parts import Chart, Section, Trace, bars, name_axis
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import (
     clipped,
     counted,
     label,

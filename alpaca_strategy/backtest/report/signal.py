@@ -6,9 +6,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from alpaca_strategy.backtest.history import Floats, Ints
-from alpaca_strategy.backtest.report_parts import Cell, Chart, Section, Table, bars, level, line
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.parts import Cell, Chart, Section, Table, bars, level, line
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import (
     bps,
     clipped,
     counted,

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from typing import Any
 
-from alpaca_strategy.backtest.report_parts import Cell, Section, Table, Words
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.parts import Cell, Section, Table, Words
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import (
     clipped,
     clock,
     counted,

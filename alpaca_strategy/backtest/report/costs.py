@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from alpaca_strategy.backtest.report_parts import Chart, Section, bars, level, line, note, upright
-from alpaca_strategy.backtest.report_summary import figures_of
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import bps, counted, percent, plain, usd
+from collections.abc import Sequence
+
+from alpaca_strategy.backtest.content import GridPoint
+from alpaca_strategy.backtest.report.parts import Chart, Section, bars, level, line, note, upright
+from alpaca_strategy.backtest.report.summary import figures_of
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import bps, counted, percent, plain, usd
 
 _NO_TRADING = "There is nothing to show: nothing was traded."
 
@@ -83,17 +86,9 @@ def _ladder(view: View) -> Chart:
         return Chart("ladder", "At other costs", nothing=nothing, half=True)
     costs = view.backtest.costs
     charged = costs.half_spread_bps + costs.slippage_bps
-    earning = [point.cost_bps for point in points if point.total_return > 0]
-    finding = (
-        f"It earns with up to {bps(max(earning), 0)} of spread and slippage a side"
-        if earning
-        else "It loses at any cost, even at none"
-    )
-    if len(earning) == len(points):
-        finding = f"It earns even with {bps(points[-1].cost_bps, 0)} of spread and slippage a side"
     return Chart(
         "ladder",
-        finding,
+        _ladder_finding(points),
         f"Total return of the same run at other spreads and slippage. Dotted: the {bps(charged)} "
         "charged in this backtest.",
         traces=(
@@ -119,3 +114,11 @@ def _ladder(view: View) -> Chart:
         },
         half=True,
     )  # fmt: skip
+
+
+def _ladder_finding(points: Sequence[GridPoint]) -> str:
+    earning = [point.cost_bps for point in points if point.total_return > 0]
+    if not earning:
+        return "It loses at any cost that was tried"
+    word = "even with" if len(earning) == len(points) else "with up to"
+    return f"It earns {word} {bps(max(earning), 0)} of spread and slippage a side"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from alpaca_strategy.backtest.history import Ints
-from alpaca_strategy.backtest.report_parts import Chart, Layout, Trace, level, line, note, upright
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import clock, number, plain, usd
+from alpaca_strategy.backtest.report.parts import Chart, Layout, Trace, level, line, note, upright
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import clock, number, plain, usd
 
 _BEFORE, _AFTER = 30, 15  # minutes
 _MOST = 600  # rows: of a trade that was held longer, some are left out

@@ -6,9 +6,9 @@ import numpy as np
 
 from alpaca_strategy.backtest.history import Floats
 from alpaca_strategy.backtest.ratios import YEAR
-from alpaca_strategy.backtest.report_parts import Chart, Section, line
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import number, percent, plain
+from alpaca_strategy.backtest.report.parts import Chart, Section, line
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import number, percent, plain
 
 _WINDOW = 20  # sessions
 _FEW = 5

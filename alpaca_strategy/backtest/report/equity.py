@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from alpaca_strategy.backtest.ratios import Drawdown, drawdowns
-from alpaca_strategy.backtest.report_parts import (
+from alpaca_strategy.backtest.report.parts import (
     Cell,
     Chart,
     Choice,
@@ -22,9 +22,9 @@ from alpaca_strategy.backtest.report_parts import (
     note,
     upright,
 )
-from alpaca_strategy.backtest.report_summary import figures_of
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.summary import figures_of
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import (
     NOTHING,
     clock,
     counted,
@@ -251,7 +251,7 @@ def _distribution(view: View) -> Chart:
         )  # fmt: skip
     counts, edges = np.histogram(known, bins=min(_BINS, max(5, len(known) // 2)))
     middle = (edges[1:] + edges[:-1]) / 2
-    marks = ((risk, "one in twenty", "left"), (beyond, "mean of those", "right"))
+    marks = ((risk, "one in twenty", "left", 4), (beyond, "mean of those", "right", -4))
     return Chart(
         "distribution",
         f"One session in twenty loses more than {percent(abs(min(risk, 0.0)))}; "
@@ -273,13 +273,10 @@ def _distribution(view: View) -> Chart:
         layout={
             "xaxis": {"tickformat": ".2~%", "title": {"text": "return of a session"}},
             "yaxis": {"title": {"text": "sessions"}},
-            "shapes": [upright(value) for value, _, _ in marks],
+            "shapes": [upright(mark[0]) for mark in marks],
             "annotations": [
-                note(
-                    text, x=value, y=1, yref="paper", yanchor="top", xanchor=anchor,
-                    xshift=4 if anchor == "left" else -4,
-                )
-                for value, text, anchor in marks
+                note(text, x=value, xanchor=anchor, xshift=shift, y=1, yref="paper", yanchor="top")
+                for value, text, anchor, shift in marks
             ],
         },
     )  # fmt: skip

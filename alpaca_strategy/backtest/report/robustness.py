@@ -8,10 +8,10 @@ import numpy as np
 
 from alpaca_strategy.backtest.catalogue import CATALOGUE
 from alpaca_strategy.backtest.content import GridPoint
-from alpaca_strategy.backtest.report_parts import Cell, Chart, Choice, Section, Table, Trace, Words
-from alpaca_strategy.backtest.report_summary import figures_of
-from alpaca_strategy.backtest.report_view import View
-from alpaca_strategy.backtest.report_words import (
+from alpaca_strategy.backtest.report.parts import Cell, Chart, Choice, Section, Table, Trace, Words
+from alpaca_strategy.backtest.report.summary import figures_of
+from alpaca_strategy.backtest.report.view import View
+from alpaca_strategy.backtest.report.words import (
     counted,
     figure_text,
     interval_text,

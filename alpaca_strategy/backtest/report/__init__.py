@@ -1,0 +1,1 @@
+"""The report: one page that works without a network; `page.render` makes it."""
