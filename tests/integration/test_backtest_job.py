@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from alpaca_strategy.backtest.engine import simulate
@@ -236,3 +237,28 @@ def test_other_data_are_another_backtest_and_splits_are_of_the_night_before(fill
     expected = np.ones((21, 6))
     expected[3, SYMBOLS.index("NVDA")] = 4.0
     np.testing.assert_array_equal(history.split_factor, expected)
+
+    # A session in which a name was quarantined: it has neither bars nor scores, and is not traded.
+    quarantined = model.holdout[5]
+    publish(
+        home.lake, home.catalog, day=quarantined, symbols=SYMBOLS, tape=None,
+        bars=without("TSLA", quarantined),
+        condition_table="alpaca", condition_fingerprint=home.conditions.sha256,
+    )  # fmt: skip
+    third = backtest.run(backtest.plan({**EASY, "model": model.id}))
+    assert third["agreed"] == third["trades"] > 50
+    by_day = {
+        (trade.symbol, trade.entered_at.date()) for trade in home.backtests.trades(third["id"])
+    }
+    assert ("TSLA", quarantined) not in by_day
+    assert ("TSLA", model.holdout[4]) in by_day
+    assert {day for name, day in by_day if name != "TSLA"} >= {quarantined}
+
+
+def without(symbol: str, day: date) -> pa.Table:
+    """Return the bars of a session of the world, without a symbol's."""
+    (bars,) = (
+        one for one, _ in World(symbols=6, ic=0.3, seed=2).sessions(SESSIONS) if one.day == day
+    )
+    table = bars_of(bars.values, bars.observed, day)
+    return table.filter(pc.not_equal(table["symbol"], symbol))
