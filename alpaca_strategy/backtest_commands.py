@@ -73,8 +73,9 @@ def backtest(
         done = job.run(planned, progress=move)
     out.print(f"two engines agree on {done['agreed']} of {done['trades']} trades")
     out.print(
-        f"{done['id']}: return {_percent(done['total_return'])}, Sharpe {_two(done['sharpe'])}; "
-        f"the report is at results/backtest_report.html"
+        f"{done['id']}{'' if done['new'] else ', which was there already'}: return "
+        f"{_percent(done['total_return'])}, Sharpe {_two(done['sharpe'])}; its page: "
+        f"alpaca-strategy report {done['id']}"
     )
     for sentence in done["warnings"]:
         err.print(sentence)
@@ -101,7 +102,10 @@ def sweep(
         Path | None, typer.Option("--csv", help="Also write all of them to this file.")
     ] = None,
 ) -> None:
-    """Try many parameters over the same history; the best of many is partly luck."""
+    """Try many parameters over the same history; the best of many is partly luck.
+
+    Without --try: top_k 1, 2, 3, 5, hold_minutes 10, 20, 30, 60, cost_bps 0, 1, 2, 5.
+    """
     from alpaca_strategy.jobs import backtest as job
     from alpaca_strategy.jobs import sweeps
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+#: Fewer sessions, or trades, say little: nothing is reckoned up to a year, and nothing called sure.
+FEW_SESSIONS, FEW_TRADES = 20, 30
+
 
 class Unit(StrEnum):
     """What a figure counts."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from alpaca_strategy.backtest.catalogue import FEW_SESSIONS, FEW_TRADES
 from alpaca_strategy.backtest.content import Figure
-from alpaca_strategy.backtest.metrics import FEW_SESSIONS
 
 #: A Sharpe ratio above it is more likely a leak than a discovery.
 TOO_GOOD = 3.0
-FEW_TRADES = 30
 _BANKRUPT = -0.99  # total return
 
 

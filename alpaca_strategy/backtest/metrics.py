@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from alpaca_strategy.backtest import ratios
-from alpaca_strategy.backtest.catalogue import CATALOGUE, Description, Unit
+from alpaca_strategy.backtest.catalogue import CATALOGUE, FEW_SESSIONS, Description, Unit
 from alpaca_strategy.backtest.content import Figure
 from alpaca_strategy.backtest.history import Floats, History, Ints
 from alpaca_strategy.backtest.intervals import interval
@@ -21,8 +21,6 @@ __all__ = [
     "session_returns",
 ]  # fmt: skip
 
-#: Fewer sessions say little, so that nothing is reckoned up to a year.
-FEW_SESSIONS = 20
 _DUST = 1e-7  # shares, a tenth of the smallest order: what adding fractions leaves
 _WIPED_OUT = -1.0 + 1e-12  # the least return that has a logarithm
 

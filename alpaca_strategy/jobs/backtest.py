@@ -105,7 +105,8 @@ def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[st
     """Run a planned backtest, keep it in Postgres and object storage, and show its report.
 
     Returns:
-        id, total_return, sharpe, trades, agreed, and warnings (sentences).
+        id, new (whether it was not there before), total_return, sharpe, trades, agreed, and
+        warnings (sentences).
 
     Raises:
         EnginesDisagreeError: The engines did not come to the same; the report shows where.
@@ -126,7 +127,7 @@ def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[st
     log.info("history_scored", sessions=len(scored.history.sessions))
     backtest = examine(home, shares, scored, rules, costs, progress=progress)
     page = render(backtest)
-    home.backtests.record(
+    new = home.backtests.record(
         backtest,
         page,
         venue=home.settings.resolved_venue,
@@ -144,6 +145,7 @@ def run(planned: Mapping[str, Any], progress: Progress | None = None) -> dict[st
         raise EnginesDisagreeError(msg)
     return {
         "id": backtest.id,
+        "new": new,
         "total_return": backtest.figure("total_return").value,
         "sharpe": backtest.figure("sharpe").value,
         "trades": backtest.agreement.trades,

@@ -13,10 +13,10 @@ from alpaca_strategy.bootstrap import services
 from alpaca_strategy.jobs import backtest_words as words
 from alpaca_strategy.jobs.backtest_figures import BacktestFigures, Measured
 from alpaca_strategy.jobs.model_words import Notice
-from alpaca_strategy.storage.backtest_records import BacktestRow, FoldRow
+from alpaca_strategy.storage.backtest_records import BacktestRow, FoldRow, Origin
 
 BACKTESTS = 100  # on the page of all
-OF_A_MODEL = 10  # on the page of a model
+OF_A_MODEL = 50  # on the page of a model
 _IN_LISTS = ("total_return", "sharpe", "max_drawdown")
 
 _HEAD = (
@@ -42,6 +42,11 @@ class BacktestLine:
     figures: BacktestFigures
 
     @property
+    def asked(self) -> str:
+        """What tells it from others over the same sessions, and what set it off."""
+        return f"{words.say_what_was_asked(self.row)}; {words.say_where_from(self.row)}"
+
+    @property
     def total_return(self) -> Measured:
         """What the cash earned, a fraction."""
         return self.figures.get("total_return")
@@ -62,7 +67,7 @@ class BacktestsPage:
     """All backtests.
 
     Attributes:
-        headline: What came of the newest, as a sentence.
+        headline: What came of the newest model's backtest, else of the newest, as a sentence.
         newest: It; None where there is none.
         lines: The newest backtests, newest first.
         more: Whether there are older ones.
@@ -136,7 +141,9 @@ def backtests_page() -> BacktestsPage:
     feed = home.settings.data.feed
     rows = home.backtests.recent(BACKTESTS + 1, feed=feed)
     lines = _lines(rows[:BACKTESTS])
-    first = lines[0] if lines else None
+    # What a person tried last says less than what the newest model came to.
+    own = (line for line in lines if line.row.origin is Origin.NEW_MODEL)
+    first = next(own, lines[0] if lines else None)
     return BacktestsPage(
         headline=words.say_what_came_of_it(first.row, first.figures)
         if first

@@ -117,6 +117,20 @@ def say_where_from(row: BacktestRow) -> str:
     return words if row.made_by == row.origin.value else f"{words} ({row.made_by})"
 
 
+def say_what_was_asked(row: BacktestRow) -> str:
+    """Return what tells a backtest from another one over the same sessions, in a few words."""
+    rules, costs = row.rules, row.costs
+    score = rules.get("min_score")
+    return ", ".join(
+        (
+            f"{rules.get('top_k')} of {len(row.symbols)} names",
+            "any score" if score is None else f"score from {score:g}",
+            f"{rules.get('hold')} min",
+            f"{costs.get('half_spread_bps', 0) + costs.get('slippage_bps', 0):g} bps a side",
+        )
+    )
+
+
 def find_notices(row: BacktestRow) -> tuple[Notice, ...]:
     """Return what a reader must know before the figures, the worst first."""
     found = [] if row.agrees else [Notice(say_who_agrees(row), bad=True)]

@@ -35,7 +35,10 @@ def rules_of(
         asked |= {"half_spread_bps": cost, "slippage_bps": 0.0}
     unknown = set(asked) - set(StrategySettings.model_fields) - set(CostSettings.model_fields)
     if unknown:
-        msg = f"There is no parameter {', '.join(sorted(unknown))} of the strategy or its costs."
+        known = (*StrategySettings.model_fields, *CostSettings.model_fields, "cost_bps")
+        msg = (
+            f"There is no parameter {', '.join(sorted(unknown))}; choose among {', '.join(known)}."
+        )
         raise SettingsError(msg)
     strategy = _with(settings.strategy, asked)
     costs = _costs(_with(settings.costs, asked))

@@ -9,6 +9,7 @@ from datetime import date
 from alpaca_strategy.bootstrap import Services
 from alpaca_strategy.domain.models import VersionStatus
 from alpaca_strategy.errors import ModelRefusedError, NotPublishedError, UserError
+from alpaca_strategy.jobs.market_data import latest_session
 from alpaca_strategy.jobs.training_data import features_fingerprint
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.storage.panel import published_rows
@@ -50,6 +51,12 @@ def share_out(
     """
     versions = _versions(home, model)
     begin = first or min(version.holdout[0] for version in versions)
+    if last is not None and last < begin:
+        msg = (
+            f"The last day, {last}, lies before {begin}, the first session that the model has not "
+            f"learned from; choose a later one, or name a first day too."
+        )
+        raise UserError(msg)
     days = _days(home, begin, last)
     if model == WALK_FORWARD and in_sample:
         msg = "Walk-forward never scores what a model has learned from; leave out one of the two."
@@ -123,7 +130,9 @@ def _days(home: Services, first: date, last: date | None) -> tuple[date, ...]:
     rows = published_rows(home.catalog, home.settings.data.feed, None, first, last)
     days = [row.session for row in rows]
     calendar = exchange_calendar()
-    wanted = [session.day for session in calendar.sessions(first, last or days[-1])]
+    # What is still to come cannot be published: then the last session there is will do.
+    until = min(last or days[-1], latest_session())
+    wanted = [session.day for session in calendar.sessions(first, until)]
     if missing := sorted(set(wanted) - set(days)):
         msg = (
             f"{len(missing)} of {len(wanted)} sessions from {wanted[0]} to {wanted[-1]} are not "

@@ -118,7 +118,8 @@ def test_a_row_tells_what_came_of_a_backtest_how_sure_that_is_and_who_agrees(cli
     text = client.get("/backtests/").text
     assert heading(text) == "The strategy gained 3.21 % in 2 sessions, after all costs."
     assert row(text, of=ID) == (
-        f"{ID} made 2026-11-24 18:05 EST {model} 2024-01-02 to 2024-01-03 2 sessions +3.21 % "
+        f"{ID} made 2026-11-24 18:05 EST {model} 2024-01-02 to 2024-01-03 2 sessions "
+        "3 of 2 names, score from 0.6, 10 min, 2 bps a side; by a command +3.21 % "
         "+1.90 −0.40 to +4.10 −1.23 % 2 ✓ both engines 0"
     )
     assert f'href="/backtests/{ID}"' in text
@@ -131,7 +132,8 @@ def test_what_is_wrong_with_a_backtest_stands_in_its_row(client, model):
         warnings=("In-sample.", "Only 2 sessions."), figures=(),
     )  # fmt: skip
     told = row(client.get("/backtests/").text, of=ID)
-    assert told.endswith("2 sessions, in sample – – – 2 ✕ agreed on 1 2")
+    assert "2 sessions, in sample 3 of 2 names" in told
+    assert told.endswith("by a command – – – 2 ✕ agreed on 1 2")
 
 
 def test_the_newest_come_first_and_of_very_many_a_hundred_are_listed(client, model):

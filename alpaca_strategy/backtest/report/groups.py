@@ -123,11 +123,11 @@ def _standing_out(names: Sequence[str], means: Sequence[float], reach: Sequence[
     lose = [n for n, m, r in zip(names, means, reach, strict=True) if r and m + r < 0]
     parts = [
         f"{listed(group) if len(group) <= _LISTED else f'{len(group)} of {len(names)}'} "
-        f"{word if len(group) > 1 else word + 's'}"
+        f"{word if len(group) > 1 else word + 's'} beyond chance"
         for group, word in ((earn, "earn"), (lose, "lose"))
         if group
     ]
-    return "; ".join(parts) or "none stands out from 0"
+    return "; ".join(parts) or "none stands out from 0 beyond chance"
 
 
 def _duration_chart(view: View) -> Chart:

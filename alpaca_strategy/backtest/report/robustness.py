@@ -34,8 +34,17 @@ def _finding(view: View) -> str:
     grid = view.backtest.grid
     if not grid:
         return "No other parameters were tried"
-    earning = sum(point.total_return > 0 for point in grid)
-    return f"It earns at {earning:,} of {counted(len(grid), 'setting')} that were tried"
+    charged = [point for point in grid if point.cost_bps == _charged(view)]
+    earning = sum(point.total_return > 0 for point in charged)
+    return (
+        f"At the costs charged it earns with {earning:,} of "
+        f"{counted(len(charged), 'setting')} that were tried"
+    )
+
+
+def _charged(view: View) -> float:
+    """Return what spread and slippage take on one side, in bps."""
+    return view.backtest.costs.half_spread_bps + view.backtest.costs.slippage_bps
 
 
 def _sensitivity(view: View) -> Chart:
@@ -45,7 +54,7 @@ def _sensitivity(view: View) -> Chart:
         return Chart("grid", "Other parameters", nothing=f"There is nothing to show: {nothing}.")
     names, holds = sorted({p.top_k for p in grid}), sorted({p.hold for p in grid})
     of = {(p.cost_bps, p.top_k, p.hold): p for p in grid}
-    charged = view.backtest.costs.half_spread_bps + view.backtest.costs.slippage_bps
+    charged = _charged(view)
     costs = sorted({p.cost_bps for p in grid}, key=lambda cost: abs(cost - charged))
     return Chart(
         "grid",

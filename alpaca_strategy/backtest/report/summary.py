@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alpaca_strategy.backtest.catalogue import CATALOGUE
+from alpaca_strategy.backtest.catalogue import CATALOGUE, FEW_SESSIONS, FEW_TRADES
 from alpaca_strategy.backtest.content import Agreement, Backtest, Figure
 from alpaca_strategy.backtest.doubts import TOO_GOOD
 from alpaca_strategy.backtest.report.view import View
@@ -102,6 +102,8 @@ def _how_sure(view: View) -> str:
     figure = figures_of(view.backtest)["sharpe"]
     if figure.value is None:
         return "that is too little to tell skill from chance"
+    if len(view.history.sessions) < FEW_SESSIONS or len(view.trades) < FEW_TRADES:
+        return "over so little that nothing says how sure that is"
     if figure.value > TOO_GOOD:
         return f"a Sharpe ratio of {number(figure.value)} is too good to be believed"
     return _against_chance(figure)

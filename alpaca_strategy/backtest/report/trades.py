@@ -76,7 +76,10 @@ def _finding(view: View) -> str:
 def _list_reading(view: View) -> str:
     count = len(view.trades)
     if count <= MOST_TRADES:
-        return "Times are New York's; search for a symbol, a date or a reason, sort by any column."
+        return (
+            "Times are New York's; search for a symbol, a date or a reason, sort by any column. "
+            "What was paid and got includes spread and slippage; USD is after fees too."
+        )
     return f"Shown are the {MOST_TRADES:,} of {count:,} that earned or lost most."
 
 
