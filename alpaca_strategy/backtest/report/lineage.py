@@ -21,6 +21,8 @@ from alpaca_strategy.strategy.rules import Rules
 
 _LONGEST = 400
 _MOST = 200  # rows
+#: Of the lineage, what stands above it already.
+_TOLD = frozenset({"rules", "costs", "cash", "traded"})
 
 
 def lineage_section(view: View) -> Section:
@@ -58,7 +60,8 @@ def _facts(view: View) -> Iterator[tuple[str, Any]]:
         yield "sessions", f"{history.sessions[0]} to {history.sessions[-1]}"
     yield "symbols", ", ".join(history.traded)
     yield "starting cash", usd(backtest.run.cash, 2)
-    yield from _flat(backtest.lineage, "")
+    told = {name: value for name, value in backtest.lineage.items() if name not in _TOLD}
+    yield from _flat(told, "")
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -67,6 +70,9 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         path = f"{prefix} · {name}" if prefix else str(name)
         if isinstance(value, Mapping):
             yield from _flat(value, path)
+        elif isinstance(value, list) and value and all(isinstance(x, Mapping) for x in value):
+            for number_, one in enumerate(value, 1):  # a model, or a session
+                yield f"{path} {number_}", ", ".join(f"{k} {v}" for k, v in one.items())
         else:
             yield path, value
 

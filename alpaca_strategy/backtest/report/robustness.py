@@ -170,7 +170,9 @@ def _certainty(view: View) -> Words:
     alone = probable is not None and probable > 0.95
     sure = alone and deflated is not None and deflated > 0.95
     return Words(
-        "It is more than chance"
+        "It loses, and chance does not explain that"
+        if probable is not None and probable < 0.05
+        else "It is more than chance"
         if sure
         else "By itself it is more than chance, as the best of many tries not"
         if alone
