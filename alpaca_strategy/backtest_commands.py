@@ -20,7 +20,8 @@ Model = Annotated[
     ),
 ]
 First = Annotated[
-    str, typer.Option(help="First session, YYYY-MM-DD; default: the first that no model has seen.")
+    str,
+    typer.Option(help="First session, YYYY-MM-DD; default: the first that the model has not seen."),
 ]
 Last = Annotated[str, typer.Option(help="Last session; default: the last published one.")]
 Symbols = Annotated[str, typer.Option(help="Trade only these, as in TSLA,F; default: all.")]

@@ -12,9 +12,7 @@ TOO_GOOD = 3.0
 _BANKRUPT = -0.99  # total return
 
 
-def warnings_of(
-    figures: Sequence[Figure], *, simulated: bool, in_sample: bool
-) -> tuple[str, ...]:  # fmt: skip
+def warnings_of(figures: Sequence[Figure], *, simulated: bool, in_sample: bool) -> tuple[str, ...]:
     """Return what a reader must be told before the figures, a sentence each.
 
     Args:
@@ -48,8 +46,8 @@ def _too_good(sharpe: float, before: str, simulated: bool) -> str:  # noqa: FBT0
     if simulated:
         return (
             f"The Sharpe ratio of {sharpe:.1f}{before} is above {TOO_GOOD:.0f}: the simulator's "
-            "prices carry a planted signal, so it says nothing about a real "
-            "market, where it would point to look-ahead."
+            "prices carry a planted signal, so it says nothing about a real market, "
+            "where it would point to look-ahead."
         )
     return (
         f"The Sharpe ratio of {sharpe:.1f}{before} is above {TOO_GOOD:.0f}, which is probably "

@@ -27,7 +27,7 @@ from alpaca_strategy.jobs.apart import run_apart as apart
 from alpaca_strategy.jobs.rules import rules_of
 from alpaca_strategy.jobs.unseen import Share, share_out
 from alpaca_strategy.storage.backtest_records import Origin
-from alpaca_strategy.storage.whole import write_whole
+from alpaca_strategy.storage.whole import write_bytes
 
 if TYPE_CHECKING:  # who only plans need not wait for what compiles
     from alpaca_strategy.backtest.history import History
@@ -225,13 +225,6 @@ def _write_newest(backtest: str, page: bytes) -> None:
     if newest is None or newest.id != backtest:
         return
     try:
-        write_whole(
-            home_folder() / "results" / "backtest_report.html",
-            lambda temporary: _write_bytes(temporary, page),
-        )
+        write_bytes(home_folder() / "results" / "backtest_report.html", page)
     except (OSError, DiskSpaceError) as error:
         log.warning("newest_report_not_written", reason=str(error))
-
-
-def _write_bytes(path: Path, page: bytes) -> None:
-    path.write_bytes(page)

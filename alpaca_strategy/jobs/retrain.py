@@ -26,6 +26,7 @@ from alpaca_strategy.jobs.market_data import latest_session
 from alpaca_strategy.jobs.training_data import newest_sessions, pins_of
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.storage.registry_records import Decision, new_version_id
+from alpaca_strategy.storage.whole import write_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -200,8 +201,4 @@ def resolve_preset(home: Services, asked: str | None) -> str:
 
 def _write_newest(data: bytes) -> None:
     """Put the newest model where the mission's README names it."""
-    target = home_folder() / "results" / "last.ckpt"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(".last.ckpt")
-    temporary.write_bytes(data)
-    temporary.replace(target)
+    write_bytes(home_folder() / "results" / "last.ckpt", data)

@@ -46,9 +46,13 @@ def share_out(
 
     Raises:
         ModelRefusedError: There is no such model, or it has seen one of the sessions.
+        UserError: The days end before they begin, or walk-forward is asked for in sample.
         NotPublishedError: Sessions are missing.
         NotASessionError: The exchange was closed all that time.
     """
+    if model == WALK_FORWARD and in_sample:
+        msg = "Walk-forward never scores what a model has learned from; leave out one of the two."
+        raise UserError(msg)
     versions = _versions(home, model)
     begin = first or min(version.holdout[0] for version in versions)
     if last is not None and last < begin:
@@ -58,19 +62,21 @@ def share_out(
         )
         raise UserError(msg)
     days = _days(home, begin, last)
-    if model == WALK_FORWARD and in_sample:
-        msg = "Walk-forward never scores what a model has learned from; leave out one of the two."
-        raise UserError(msg)
-    if model != WALK_FORWARD:
-        only = versions[0]
-        if days[0] < only.holdout[0] and not in_sample:
-            msg = (
-                f"{only.id} learned from sessions up to {only.validation[-1]}, so that a backtest "
-                f"over {days[0]} would show what it remembers; begin on {only.holdout[0]}, or ask "
-                f"for it with --in-sample."
-            )
-            raise ModelRefusedError(msg)
-        return (Share(only, days),)
+    if model == WALK_FORWARD:
+        return _newest_unseen(versions, days)
+    only = versions[0]
+    if days[0] < only.holdout[0] and not in_sample:
+        msg = (
+            f"{only.id} learned from sessions up to {only.validation[-1]}, so that a backtest over "
+            f"{days[0]} would show what it remembers; begin on {only.holdout[0]}, or ask for it "
+            f"with --in-sample."
+        )
+        raise ModelRefusedError(msg)
+    return (Share(only, days),)
+
+
+def _newest_unseen(versions: Sequence[VersionRow], days: Sequence[date]) -> tuple[Share, ...]:
+    """Give each session to the newest model that had not seen it."""
     shares: dict[str, list[date]] = {}
     for day in days:
         unseen = [version for version in versions if version.holdout[0] <= day]

@@ -57,7 +57,16 @@ def sync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text."""
-    write_whole(path, lambda temporary: _write_bytes(temporary, text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes.
+
+    Raises:
+        DiskSpaceError: There is no room; nothing appears.
+    """
+    write_whole(path, lambda temporary: _write_bytes(temporary, data))
 
 
 def write_json(path: Path, content: object, *, durable: bool = True) -> None:
