@@ -41,10 +41,12 @@ from alpaca_strategy.sections import (
     LoggingSettings,
     ModelSettings,
     QualitySettings,
+    RiskSettings,
     SimulatorSettings,
     StackSettings,
     StorageSettings,
     StrategySettings,
+    TradingSettings,
     TrainingSettings,
 )
 
@@ -80,6 +82,8 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     strategy: StrategySettings = StrategySettings()
     costs: CostSettings = CostSettings()
+    trading: TradingSettings = TradingSettings()
+    risk: RiskSettings = RiskSettings()
     backtest: BacktestSettings = BacktestSettings()
     storage: StorageSettings = StorageSettings()
     logging: LoggingSettings = LoggingSettings()
@@ -95,6 +99,13 @@ class Settings(BaseSettings):
     alpaca_data_secret: SecretStr | None = Field(
         None, validation_alias=AliasChoices("ALPACA_DATA_SECRET", "alpaca_data_secret")
     )
+    alpaca_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("ALPACA_API_KEY", "alpaca_api_key")
+    )
+    alpaca_secret_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("ALPACA_SECRET_KEY", "alpaca_secret_key")
+    )
+    live_confirmation: str | None = Field(None, description="What live trading asks you to type.")
 
     @classmethod
     def settings_customise_sources(
@@ -127,6 +138,13 @@ class Settings(BaseSettings):
             msg = (
                 "Only one of ALPACA_DATA_KEY and ALPACA_DATA_SECRET is set; set both, or neither "
                 "to use the simulator."
+            )
+            raise ValueError(msg)
+        trading = (self.alpaca_api_key, self.alpaca_secret_key)
+        if any(trading) and not all(trading):
+            msg = (
+                "Only one of ALPACA_API_KEY and ALPACA_SECRET_KEY is set; set both, or neither "
+                "where nothing is to be traded."
             )
             raise ValueError(msg)
         if self.venue is Venue.PAPER and not all(pair):

@@ -120,6 +120,42 @@ class CostSettings(_Section):
     participation: float = Field(0.1, ge=0, le=1)
 
 
+class TradingSettings(_Section):
+    """How the trader works during a session."""
+
+    mode: Literal["paper", "live"] = "paper"
+    name: str = Field("as", pattern=r"^[a-z][a-z0-9]{0,15}$")
+    grace_s: float = Field(2.0, ge=0, le=30)
+    decision_deadline_s: float = Field(15.0, gt=0, le=55)
+    order_type: Literal["market", "limit"] = "market"
+    collar_bps: float = Field(25.0, gt=0, le=500)
+    requests_per_minute: int = Field(180, ge=10, le=100_000)
+    stale_data_s: float = Field(90.0, ge=5, le=600)
+    min_coverage: float = Field(0.95, ge=0, le=1)
+    reconcile_every_s: float = Field(30.0, ge=5, le=600)
+    metrics_port: int = Field(9464, ge=0, le=65535)
+
+
+class RiskSettings(_Section):
+    """Limits that the last gate before the wire enforces; they stand for a whole session."""
+
+    max_order_usd: float = Field(50_000.0, gt=0)
+    max_order_shares: float = Field(10_000.0, gt=0)
+    max_position_usd: float = Field(60_000.0, gt=0)
+    max_gross_exposure: float = Field(1.05, gt=0, le=4)
+    max_daily_loss: float = Field(0.05, gt=0, le=1)
+    max_orders_per_minute: int = Field(60, ge=1, le=10_000)
+    max_orders_per_session: int = Field(1_000, ge=1, le=1_000_000)
+    price_collar: float = Field(0.05, gt=0, le=1)
+    max_clock_skew_s: float = Field(2.0, gt=0, le=60)
+    restricted: Annotated[tuple[str, ...], NoDecode] = ()
+
+    @field_validator("restricted", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
 class BacktestSettings(_Section):
     """How the strategy is run over history."""
 
