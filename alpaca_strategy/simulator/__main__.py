@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from alpaca_strategy.errors import AlpacaStrategyError, SettingsError
 from alpaca_strategy.simulator import server
 from alpaca_strategy.simulator.clock import MAX_RATE
 from alpaca_strategy.simulator.encode import parse_timestamp
+from alpaca_strategy.simulator.streams import StreamOptions
 from alpaca_strategy.simulator.venue import Options
 from alpaca_strategy.simulator.world import Parameters, Split
 
@@ -103,6 +105,45 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
     recent_sip: Annotated[
         bool, typer.Option(help="Allow SIP data of the last 15 minutes.")
     ] = False,
+    cash: Annotated[
+        float, typer.Option(min=0, max=1e12, help="The account's opening balance in USD.")
+    ] = 100_000,
+    multiplier: Annotated[
+        int, typer.Option(help="How many times its equity the account may hold: 4, 2 or 1.")
+    ] = 4,
+    partial_prob: Annotated[
+        float, typer.Option(min=0, max=1, help="Chance that an order is first filled in part.")
+    ] = 0.1,
+    schedule_file: Annotated[
+        Path | None, typer.Option("--schedule", help="YAML of faults and events to come.")
+    ] = None,
+    frame_trades: Annotated[
+        int, typer.Option(min=1, max=200, help="Trades that may share a websocket message.")
+    ] = 50,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="Connections of a key to each market-data stream.")
+    ] = 1,
+    max_update_connections: Annotated[
+        int, typer.Option(min=1, help="Connections of a key to the stream of trade updates.")
+    ] = 1,
+    stream_symbols_limit: Annotated[
+        int, typer.Option(min=0, help="Symbols with trades or quotes on a stream; 0: no limit.")
+    ] = 30,
+    zombie_s: Annotated[
+        float, typer.Option(min=0, help="A lost connection keeps its place for so many seconds.")
+    ] = 90.0,
+    auth_timeout_s: Annotated[
+        float, typer.Option(min=0.05, help="Seconds that a stream's client may take to log in.")
+    ] = 10.0,
+    send_buffer: Annotated[
+        int, typer.Option(min=4096, help="Bytes kept for a slow client before it is dropped.")
+    ] = 16 << 20,
+    late_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of late recorded trades; 0: none is late.")
+    ] = 0.002,
+    deflate: Annotated[
+        bool, typer.Option(help="Compress market data where the client agrees.")
+    ] = False,
 ) -> None:
     """Serve a simulated exchange that speaks Alpaca's protocol, until interrupted.
 
@@ -110,6 +151,9 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
     may be given, separated by commas), SIMULATOR_TOKEN for the side door under /_sim/. A missing
     one is drawn at random.
     """
+    if multiplier not in {1, 2, 4}:
+        msg = f"--multiplier is 4, 2 or 1, got {multiplier}."
+        raise SettingsError(msg)
     settings = load_settings()
     parameters = Parameters(
         seed=settings.simulator.seed if seed is None else seed,
@@ -127,6 +171,20 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
         rate_window_s=rate_window_s,
         short_pages=short_pages,
         recent_sip=recent_sip,
+        cash=Decimal(str(cash)),
+        multiplier=multiplier,
+        partial_prob=partial_prob,
+        streams=StreamOptions(
+            frame_trades=frame_trades,
+            max_connections=max_connections,
+            max_update_connections=max_update_connections,
+            symbols_limit=stream_symbols_limit,
+            zombie_s=zombie_s,
+            auth_timeout_s=auth_timeout_s,
+            send_buffer=send_buffer,
+            late_share=late_share,
+            deflate=deflate,
+        ),
     )
     wanted = settings.stack.simulator_port if port is None else port
     listener = server.listen(host, wanted, allow_any_host=allow_any_host)
@@ -134,6 +192,8 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
         options, parameters, settings.universe(), replay or settings.simulator.replay
     )
     venue.clock.set(now_ns=_moment(now), rate=rate, paused=paused)
+    if schedule_file is not None:
+        server.plan(venue, schedule_file)
     server.serve(venue, listener)
 
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import isfinite
+from math import inf, isfinite
+from typing import Protocol
 
 from alpaca_strategy.simulator.calendar import NEW_YORK
 
 BILLION = 1_000_000_000
 MAX_RATE = 1e5  # simulated seconds per second
+
+
+class Watcher(Protocol):
+    """What is told of changes."""
+
+    def __call__(self, *, jumped: bool) -> None:
+        """Take note."""
 
 
 @dataclass(slots=True)
@@ -21,11 +29,13 @@ class SimClock:
         epoch_ns: Simulated time at the moment of setting, nanoseconds since 1970 UTC.
         rate: Simulated seconds per wall second.
         paused: The time stands still.
+        watchers: Called after every change from outside; jumped tells that another time was set.
     """
 
     epoch_ns: int = field(default_factory=time.time_ns)
     rate: float = 1.0
     paused: bool = False
+    watchers: list[Watcher] = field(default_factory=list)
     _set_ns: int = field(default_factory=time.time_ns)
 
     def now_ns(self) -> int:
@@ -63,3 +73,15 @@ class SimClock:
         self._set_ns = time.time_ns()
         self.rate = self.rate if rate is None else rate
         self.paused = self.paused if paused is None else paused
+        for watcher in self.watchers:
+            watcher(jumped=now_ns is not None or advance_s != 0)
+
+    def stand_at(self, now_ns: int) -> None:
+        """Move a clock that stands still, by whoever drives the venue's time; nobody is told."""
+        self.epoch_ns = now_ns
+
+    def wall_s_until(self, ns: int) -> float:
+        """Return the wall seconds until a simulated time; never, when the clock stands still."""
+        if self.paused:
+            return inf
+        return (ns - self.now_ns()) / BILLION / self.rate

@@ -8,11 +8,12 @@ from datetime import date
 from typing import Any
 
 import msgspec
+import yaml
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from alpaca_strategy.simulator import calendar, encode, signal, wire
+from alpaca_strategy.simulator import calendar, encode, signal, trading_door, wire
 from alpaca_strategy.simulator.damage import KINDS, Damage
 from alpaca_strategy.simulator.data_api import venue_of
 from alpaca_strategy.simulator.faults import Rule
@@ -36,7 +37,8 @@ def _guarded(handler: Callable[[Venue, dict[str, Any]], object]) -> Handler:
         try:
             body = msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
             body |= dict(request.query_params)
-            return wire.answer(handler(venue, body))
+            told = handler(venue, body)
+            return wire.answer(await told if isinstance(told, Awaitable) else told)
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise RefusedError(400, f"{type(error).__name__}: {error}") from error
 
@@ -107,8 +109,13 @@ def add_damage(venue: Venue, body: dict[str, Any]) -> object:
 
 
 def clear(venue: Venue, _: dict[str, Any]) -> object:
-    """Remove faults and damage, and forget the counts; the clock and splits stay."""
+    """Remove faults and damage, put switches back, end halts, and forget the counts.
+
+    The clock, splits, orders and positions stay.
+    """
     venue.faults.clear()
+    venue.pump.streams.clear()
+    trading_door.put_back(venue)
     venue.meter.clear()
     if venue.damages.orders:
         venue.damages.orders.clear()
@@ -125,6 +132,8 @@ def truth(venue: Venue, body: dict[str, Any]) -> object:
         "rate_limited": dict(meter.refused),
         "faults": [{"action": rule.action, "fired": rule.fired} for rule in venue.faults.rules],
         "damages": len(venue.damages.orders),
+        "connections": venue.pump.streams.report(),
+        **trading_door.ledger(venue),
     }
     market = venue.synthetic
     if market is not None:
@@ -157,6 +166,43 @@ def _pressure(venue: Venue, body: dict[str, Any]) -> list[float]:
     return [float(value) for value in z]
 
 
+async def advance(venue: Venue, body: dict[str, Any]) -> object:
+    """Let time pass up to `to` (ns or RFC 3339) while the clock stands still."""
+    to = body["to"]
+    return await venue.pump.advance(to if isinstance(to, int) else encode.parse_timestamp(str(to)))
+
+
+def add_stream_fault(venue: Venue, body: dict[str, Any]) -> object:
+    """Put a fault of the websockets in force; see `stream_faults`."""
+    streams = venue.pump.streams
+    streams.add_fault(body)
+    return {"faults": streams.faults.report()}
+
+
+def add_schedule(venue: Venue, body: dict[str, Any]) -> object:
+    """Plan more: `items` as in a schedule's file, or its text as `yaml`."""
+    pump = venue.pump
+    items = yaml.safe_load(str(body["yaml"])) if "yaml" in body else body["items"]
+    pump.schedule.add(items, venue.clock.now_ns())
+    pump.wake()
+    return {"items": pump.schedule.report()}
+
+
+def get_schedule(venue: Venue, _: dict[str, Any]) -> object:
+    """Return what is planned, and what came of it."""
+    return {"items": venue.pump.schedule.report()}
+
+
+#: What a schedule may do: the pages that change something.
+DEEDS: dict[str, Callable[[Venue, dict[str, Any]], object]] = {
+    "fault": add_fault,
+    "ws": add_stream_fault,
+    "damage": add_damage,
+    "clock": set_clock,
+    "clear": clear,
+    **trading_door.PAGES,
+}
+
 ROUTES: list[BaseRoute] = [
     Route("/_sim/health", health),
     Route("/_sim/clock", _guarded(get_clock), methods=["GET"]),
@@ -165,4 +211,12 @@ ROUTES: list[BaseRoute] = [
     Route("/_sim/market", _guarded(add_damage), methods=["POST"]),
     Route("/_sim/clear", _guarded(clear), methods=["POST"]),
     Route("/_sim/truth", _guarded(truth), methods=["GET"]),
+    Route("/_sim/advance", _guarded(advance), methods=["POST"]),
+    Route("/_sim/ws", _guarded(add_stream_fault), methods=["POST"]),
+    Route("/_sim/schedule", _guarded(get_schedule), methods=["GET"]),
+    Route("/_sim/schedule", _guarded(add_schedule), methods=["POST"]),
+    *(
+        Route(f"/_sim/{name}", _guarded(page), methods=["POST"])
+        for name, page in trading_door.PAGES.items()
+    ),
 ]

@@ -8,14 +8,18 @@ A rule is a JSON object::
 
 Every part of ``match`` is optional; ``nth`` counts the requests that the other parts match, from
 1, and may be a list. ``times`` is how often the rule fires, ``for_s`` how long it lives. Of
-several rules the first that fires wins.
+several rules the first that fires wins. ``symbol`` is one that the address or an order's body
+names, or that of the order named; ``client_order_id`` is a pattern for a new order's.
+
+``"after": true`` carries the request out first and then lets the answer fail: an order is taken,
+and its sender does not hear of it.
 
 =============== ==================================================================================
 action          what happens (options with their defaults)
 =============== ==================================================================================
 delay           the answer comes late (seconds 1)
 hang            no answer, the connection stays open
-drop_before     the connection closes without an answer
+drop_before     the connection closes without an answer (drop is the same)
 rst             the connection is reset
 status          another status (code 500, body, headers)
 html            a gateway's page (code 502)
@@ -50,6 +54,9 @@ from alpaca_strategy.simulator.store import Place
 
 CONNECTION = frozenset({"delay", "hang", "drop_before", "rst", "drip", "truncate", "oversize"})
 INSTEAD = frozenset({"status", "html", "retry_after"})
+#: What happens in place of an answer, whether the request has been carried out or not.
+ANSWERS = INSTEAD | {"delay", "hang", "drop_before", "rst"}
+_MATCH = ("method", "path", "nth", "prob", "symbol", "page", "client_order_id")
 LISTINGS = ("trades", "bars", "corporate_actions")
 
 
@@ -61,6 +68,7 @@ class Asked:
     path: str
     symbols: frozenset[str]
     page_token: str | None
+    client_order_id: str = ""
 
 
 @dataclass(slots=True)
@@ -72,6 +80,7 @@ class Rule:
     options: dict[str, Any] = field(default_factory=dict)
     times: int | None = None
     dies_at: float | None = None
+    after: bool = False
     seen: int = 0
     fired: int = 0
 
@@ -84,16 +93,22 @@ class Rule:
         """
         options = dict(raw)
         action, match = str(options.pop("action", "")), dict(options.pop("match", {}))
+        action = "drop_before" if action == "drop" else action
         if action not in ACTIONS:
             msg = f"action {action!r} does not exist; there are {', '.join(sorted(ACTIONS))}"
             raise ValueError(msg)
-        unknown = set(match) - {"method", "path", "nth", "prob", "symbol", "page"}
+        unknown = set(match) - set(_MATCH)
         if unknown:
-            msg = f"match knows method, path, nth, prob, symbol, page and not {sorted(unknown)}"
+            msg = f"match knows {', '.join(_MATCH)} and not {sorted(unknown)}"
             raise ValueError(msg)
+        after = options.pop("after", False)
+        if not isinstance(after, bool):
+            msg = f"after must be true or false, got {after!r}"
+            raise TypeError(msg)
         times, life = options.pop("times", None), options.pop("for_s", None)
         dies_at = None if life is None else time.monotonic() + float(life)
-        return cls(action, match, options, None if times is None else int(times), dies_at)
+        times = None if times is None else int(times)
+        return cls(action, match, options, times, dies_at, after)
 
     def strikes(self, asked: Asked, draw: random.Random) -> bool:
         """Tell whether the rule fires on a request; counts the request if it matches."""
@@ -120,6 +135,7 @@ class Rule:
             and fnmatch.fnmatchcase(asked.path, match.get("path", "*"))
             and ("symbol" not in match or match["symbol"] in asked.symbols)
             and match.get("page", page) == page
+            and fnmatch.fnmatchcase(asked.client_order_id, match.get("client_order_id", "*"))
         )
 
 

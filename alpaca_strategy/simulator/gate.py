@@ -14,14 +14,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
+import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alpaca_strategy.simulator import wire
-from alpaca_strategy.simulator.faults import CONNECTION, INSTEAD, Asked, Rule
+from alpaca_strategy.simulator.faults import ANSWERS, CONNECTION, INSTEAD, Asked, Rule
 from alpaca_strategy.simulator.venue import Venue
 from alpaca_strategy.simulator.wire import RefusedError
 
+_ORDERS = "/v2/orders"
+_IDENTIFIER = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATA = ("/v2/stocks", "/v1/corporate-actions", "/v1beta1")
 _GATEWAY_PAGE = (
     "<html>\r\n<head><title>{code} {name}</title></head>\r\n<body>\r\n<center><h1>{code} {name}"
@@ -82,7 +85,8 @@ class Gate:
             body = {"code": 42910000, "message": "rate limit exceeded"}
             await wire.answer(body, 429)(scope, receive, send)
             return
-        self._venue.meter.served[f"{key} {scope['method']} {path}"] += 1
+        counted = _IDENTIFIER.sub("{id}", path)  # else every order would have a count of its own
+        self._venue.meter.served[f"{key} {scope['method']} {counted}"] += 1
         await self._serve(scope, receive, send)
 
     def _key(self, headers: dict[str, str]) -> str | None:
@@ -107,9 +111,12 @@ class Gate:
         if not faults.rules:
             await self._pages(scope, receive, send)
             return
-        asked = _asked(scope)
+        body, receive = await _read(scope, receive)
+        asked = _asked(scope, self._venue, body)
         rule = faults.decide(asked)
-        if rule is None or rule.action == "delay":
+        if rule is not None and rule.after and rule.action in ANSWERS:
+            await self._fail_after(rule, scope, receive, send)
+        elif rule is None or rule.action == "delay":
             if rule is not None:
                 await asyncio.sleep(float(rule.options.get("seconds", 1.0)))
             await self._plain(asked, scope, receive, send)
@@ -125,6 +132,17 @@ class Gate:
                 if held.status == 200:
                     held.body = faults.spoil(rule, asked, held.body)
                 await _whole(held, send)
+
+    async def _fail_after(self, rule: Rule, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry a request out, then let the answer fail."""
+        held = await self._hold(scope, receive)
+        if rule.action == "delay":
+            await asyncio.sleep(float(rule.options.get("seconds", 1.0)))
+            await _whole(held, send)
+        elif rule.action in INSTEAD:
+            await _instead(rule)(scope, receive, send)
+        else:
+            await _cut(rule.action, scope, receive)
 
     async def _hold(self, scope: Scope, receive: Receive) -> _Captured:
         held = _Captured()
@@ -142,12 +160,43 @@ class Gate:
         await _whole(held, send)
 
 
-def _asked(scope: Scope) -> Asked:
+async def _read(scope: Scope, receive: Receive) -> tuple[bytes, Receive]:
+    """Read the body of a new order, and return it with what gives it again."""
+    if scope["method"] != "POST" or scope["path"] != _ORDERS:
+        return b"", receive
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    again: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return again.pop() if again else await receive()
+
+    return body, replay
+
+
+def _asked(scope: Scope, venue: Venue, body: bytes) -> Asked:
     query = parse_qs(scope["query_string"].decode())
     symbols = {part for value in query.get("symbols", []) for part in value.split(",")}
     symbols |= set(scope["path"].split("/"))
     token = query.get("page_token", [None])[0]
-    return Asked(scope["method"], scope["path"], frozenset(symbols), token)
+    order = venue.exchange.orders.get(scope["path"].removeprefix(f"{_ORDERS}/"))
+    if order is not None:
+        symbols.add(order.symbol)
+    posted = _decoded(body)
+    symbols.add(str(posted.get("symbol", "")))
+    word = str(posted.get("client_order_id") or "")
+    return Asked(scope["method"], scope["path"], frozenset(symbols), token, word)
+
+
+def _decoded(body: bytes) -> dict[str, object]:
+    """Return the object of a body, or nothing where it is none: the page will refuse it."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, object]) if body else {}
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return {}
 
 
 def _adding(send: Send, extra: list[tuple[bytes, bytes]]) -> Send:

@@ -53,7 +53,7 @@ class RunningSimulator:
             f"{self.url}/_sim/{page}{query}", data, {"X-Sim-Token": self.token}, method=method
         )
         try:
-            with _OPENER.open(request, timeout=10) as response:
+            with _OPENER.open(request, timeout=60) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise ValueError(error.read().decode()) from error
@@ -76,8 +76,50 @@ class RunningSimulator:
         report: dict[str, Any] = self.call("GET", "truth", **about)
         return report
 
+    def exchange(self, **switches: Any) -> dict[str, Any]:
+        """Change switches of the engine; see `behaviour.Engine`. `reset` puts them back first."""
+        told: dict[str, Any] = self.call("POST", "exchange", **switches)
+        return told
+
+    def account(self, **switches: Any) -> dict[str, Any]:
+        """Change what the account may do or has; see `trading_door.change_account`."""
+        told: dict[str, Any] = self.call("POST", "account", **switches)
+        return told
+
+    def halt(self, symbol: str | None, *, halted: bool = True, **about: str) -> None:
+        """Halt a symbol (None: all of them), or let it trade again; `code` and `reason`."""
+        self.call("POST", "trading_halt", symbol=symbol, halted=halted, **about)
+
+    def external_order(self, symbol: str, side: str, qty: object, **more: Any) -> dict[str, Any]:
+        """Let a person trade on the same account; see `trading_door.external_order`."""
+        body = {"symbol": symbol, "side": side, "qty": str(qty), **more}
+        told: dict[str, Any] = self.call("POST", "external_order", **body)
+        return told
+
+    def reset_account(self, **about: Any) -> dict[str, Any]:
+        """Open a new account, with `cash`."""
+        told: dict[str, Any] = self.call("POST", "reset_account", **about)
+        return told
+
+    def advance(self, to: object) -> dict[str, int]:
+        """Move a clock that stands still to a time (ns or RFC 3339); see `pump`."""
+        told: dict[str, int] = self.call("POST", "advance", to=to)
+        return told
+
+    def ws(self, action: str, stream: str | None = None, **options: Any) -> None:
+        """Put a fault of the websockets in force; see `stream_faults`."""
+        where = {} if stream is None else {"stream": stream}
+        self.call("POST", "ws", action=action, **where, **options)
+
+    def schedule(self, *items: dict[str, Any]) -> list[dict[str, Any]]:
+        """Plan items, if any, and return everything planned with what came of it."""
+        body = {"items": list(items)} if items else {}
+        told: dict[str, Any] = self.call("POST" if items else "GET", "schedule", **body)
+        found: list[dict[str, Any]] = told["items"]
+        return found
+
     def clear(self) -> None:
-        """Remove faults and damage, and forget the counts."""
+        """Remove faults and damage, put switches back, and forget the counts."""
         self.call("POST", "clear")
 
 

@@ -15,14 +15,25 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from alpaca_strategy.errors import PortTakenError, SettingsError
-from alpaca_strategy.simulator import corporate, data_api, door, trading_api, wire
+from alpaca_strategy.simulator import (
+    activities_api,
+    corporate,
+    data_api,
+    door,
+    orders_api,
+    positions_api,
+    schedule,
+    trading_api,
+    wire,
+)
 from alpaca_strategy.simulator.gate import Gate
 from alpaca_strategy.simulator.store import Source
+from alpaca_strategy.simulator.stream_socket import StreamSocket
 from alpaca_strategy.simulator.synthetic import SyntheticMarket
 from alpaca_strategy.simulator.venue import Options, Venue
 from alpaca_strategy.simulator.wire import RefusedError
@@ -45,7 +56,6 @@ _PAGES = {
     "/v2/calendar": trading_api.calendar_days,
     "/v2/assets": trading_api.assets,
     "/v2/assets/{asset}": trading_api.asset,
-    "/v2/account": trading_api.account,
 }
 
 
@@ -73,7 +83,15 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 def application(venue: Venue) -> ASGIApp:
     """Return the ASGI application of a venue."""
-    routes = [*door.ROUTES, *(Route(path, page) for path, page in _PAGES.items())]
+    routes = [
+        *door.ROUTES,
+        *orders_api.ROUTES,
+        *positions_api.ROUTES,
+        *activities_api.ROUTES,
+        *(Route(path, page) for path, page in _PAGES.items()),
+        *(WebSocketRoute(f"/v2/{feed}", venue.pump.serve_data) for feed in ("iex", "sip", "test")),
+        WebSocketRoute("/stream", venue.pump.serve_updates),
+    ]
     handlers: dict[Any, Callable[[Request, Exception], Any]] = {
         RefusedError: _refused,
         HTTPException: _http_error,
@@ -101,7 +119,22 @@ def build_venue(
         from alpaca_strategy.simulator.replay import Replay  # noqa: PLC0415  # pyarrow is slow to load
 
         source = Replay(replay)
-    return Venue(options, source, universe)
+    venue = Venue(options, source, universe)
+    venue.pump.schedule.pages = door.DEEDS
+    return venue
+
+
+def plan(venue: Venue, path: Path) -> None:
+    """Plan what a schedule's file says, from the venue's time on.
+
+    Raises:
+        SettingsError: It cannot be read, or something in it is wrong.
+    """
+    try:
+        venue.pump.schedule.add(schedule.read(path), venue.clock.now_ns())
+    except (ValueError, TypeError) as error:
+        msg = f"The schedule {path} is wrong: {error}."
+        raise SettingsError(msg) from error
 
 
 def listen(host: str, port: int, *, allow_any_host: bool = False) -> socket.socket:
@@ -117,7 +150,8 @@ def listen(host: str, port: int, *, allow_any_host: bool = False) -> socket.sock
             f"{LOOPBACK}, or add --allow-any-host."
         )
         raise SettingsError(msg)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol named asyncio sends at once; without, each answer waits 40 ms for an ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -138,6 +172,8 @@ def serve(venue: Venue, listener: socket.socket) -> None:
     config = uvicorn.Config(
         application(venue),
         http=_Protocol,
+        ws=StreamSocket,
+        ws_ping_interval=None,  # the venue is not known to ping, and a deaf socket must not notice
         log_level="warning",
         access_log=False,
         lifespan="off",
@@ -148,5 +184,16 @@ def serve(venue: Venue, listener: socket.socket) -> None:
         "simulator_started", url=f"http://{host}:{port}", synthetic=venue.synthetic is not None
     )
     with suppress(KeyboardInterrupt):
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+        asyncio.run(_run(uvicorn.Server(config), venue, listener))
     log.info("simulator_stopped")
+
+
+async def _run(server: uvicorn.Server, venue: Venue, listener: socket.socket) -> None:
+    """Serve, and let the venue's time pass; neither goes on without the other."""
+    pump = asyncio.create_task(venue.pump.run())
+    pump.add_done_callback(lambda _: setattr(server, "should_exit", True))
+    await server.serve(sockets=[listener])
+    if not pump.done():
+        pump.cancel()
+    with suppress(asyncio.CancelledError):
+        await pump

@@ -1,20 +1,19 @@
-"""The trading host, as far as it is about the market: clock, calendar, assets, account."""
+"""The trading host, as far as it is about the market: clock, calendar, assets."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from alpaca_strategy.simulator import calendar, wire
-from alpaca_strategy.simulator.calendar import NEW_YORK, Day
+from alpaca_strategy.simulator.calendar import Day
 from alpaca_strategy.simulator.data_api import venue_of
 from alpaca_strategy.simulator.venue import Venue
 from alpaca_strategy.simulator.wire import RefusedError
 
 _EXCHANGE_OF_TAPE = {"A": "NYSE", "B": "ARCA", "C": "NASDAQ"}
-_CASH = "100000"
 
 
 async def clock(request: Request) -> Response:
@@ -81,7 +80,9 @@ async def assets(request: Request) -> Response:
     chosen = [
         row
         for row in rows
-        if status == "active" and kind == "us_equity" and exchange in {None, row["exchange"]}
+        if status in {"all", row["status"]}
+        and kind == "us_equity"
+        and exchange in {None, row["exchange"]}
     ]
     return wire.answer(chosen)
 
@@ -98,12 +99,11 @@ async def asset(request: Request) -> Response:
 def asset_json(venue: Venue, symbol: str) -> dict[str, object]:
     """Return one asset as the venue's object."""
     names = {row["symbol"]: row["name"] for row in venue.universe}
-    market = venue.synthetic
-    tape = "A" if market is None else market.world.companies[symbol].tape
+    differs = venue.exchange.engine.assets.get(symbol, {})
     return {
         "id": venue.asset_id(symbol),
         "class": "us_equity",
-        "exchange": _EXCHANGE_OF_TAPE[tape],
+        "exchange": exchange_name(venue, symbol),
         "symbol": symbol,
         "name": names.get(symbol, symbol),
         "status": "active",
@@ -116,44 +116,11 @@ def asset_json(venue: Venue, symbol: str) -> dict[str, object]:
         "easy_to_borrow": True,
         "fractionable": True,
         "attributes": ["fractional_eh_enabled"],
+        **differs,
     }
 
 
-async def account(request: Request) -> Response:
-    """Serve the account, which has never traded."""
-    venue = venue_of(request)
-    opened = datetime(2020, 1, 2, 9, 30, tzinfo=NEW_YORK).isoformat()
-    zeros = (
-        "accrued_fees", "pending_transfer_in", "long_market_value", "short_market_value",
-        "position_market_value", "initial_margin", "maintenance_margin",
-        "last_maintenance_margin", "sma", "intraday_adjustments", "pending_reg_taf_fees",
-    )  # fmt: skip
-    cash = (
-        "cash", "portfolio_value", "equity", "last_equity", "effective_buying_power",
-        "non_marginable_buying_power", "options_buying_power",
-    )  # fmt: skip
-    return wire.answer(
-        {
-            "id": venue.asset_id("account"),
-            "account_number": "SIM000000001",
-            "status": "ACTIVE",
-            "crypto_status": "ACTIVE",
-            "currency": "USD",
-            "buying_power": "400000",
-            "regt_buying_power": "200000",
-            **dict.fromkeys(cash, _CASH),
-            **dict.fromkeys(zeros, "0"),
-            "trading_blocked": False,
-            "transfers_blocked": False,
-            "account_blocked": False,
-            "trade_suspended_by_user": False,
-            "shorting_enabled": True,
-            "multiplier": "4",
-            "created_at": opened,
-            "balance_asof": (venue.clock.now().date() - timedelta(days=1)).isoformat(),
-            "crypto_tier": 0,
-            "options_trading_level": 0,
-            "admin_configurations": {},
-            "user_configurations": None,
-        }
-    )
+def exchange_name(venue: Venue, symbol: str) -> str:
+    """Return the name of the exchange that lists a symbol."""
+    market = venue.synthetic
+    return _EXCHANGE_OF_TAPE["A" if market is None else market.world.companies[symbol].tape]

@@ -7,19 +7,26 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 
 from alpaca_strategy.simulator import bars as bar_rules
 from alpaca_strategy.simulator.clock import SimClock
 from alpaca_strategy.simulator.damage import Damages
+from alpaca_strategy.simulator.exchange import Exchange
 from alpaca_strategy.simulator.faults import Faults
 from alpaca_strategy.simulator.limits import Meter
+from alpaca_strategy.simulator.pump import Pump
+from alpaca_strategy.simulator.quotes import Quotes
 from alpaca_strategy.simulator.store import Source, Store
+from alpaca_strategy.simulator.streams import StreamOptions
 from alpaca_strategy.simulator.synthetic import SyntheticMarket
+from alpaca_strategy.simulator.tape import Tape
 from alpaca_strategy.simulator.wire import RefusedError
 from alpaca_strategy.simulator.world import Split
 
 _NAMESPACE = uuid.UUID("5f1d1e0c-3a8e-4c60-9a3c-0a1f6f1c7d11")
 _BARS_KEPT = 2000
+_HALF_SPREAD = 1e-4  # where nobody says better
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,10 @@ class Options:
         rate_window_s: Length of the limit's window in seconds, for tests in a hurry.
         short_pages: Pages may hold fewer items than asked for although more are to come.
         recent_sip: The account may read SIP trades of the last fifteen minutes.
+        cash: The account's opening balance in USD.
+        multiplier: How many times its equity the account may hold within a day: 4, 2 or 1.
+        partial_prob: Chance that an order is first filled in part.
+        streams: How the websockets' clients are treated.
     """
 
     keys: Mapping[str, str]
@@ -41,6 +52,10 @@ class Options:
     rate_window_s: float = 60.0
     short_pages: bool = False
     recent_sip: bool = False
+    cash: Decimal = Decimal(100_000)
+    multiplier: int = 4
+    partial_prob: float = 0.1
+    streams: StreamOptions = field(default_factory=StreamOptions)
 
 
 @dataclass
@@ -59,6 +74,33 @@ class Venue:
         self.store = Store(self.source, self.damages.apply)
         self._bars: OrderedDict[tuple[str, str, date, bool], list[bar_rules.Bar]] = OrderedDict()
         self._known = frozenset(self.source.symbols)
+        self.exchange = Exchange(
+            self.clock,
+            Quotes(self.seed, self._true_tape, self._half_spread),
+            lambda symbol: self.asset_id(symbol) if symbol in self._known else None,
+            seed=self.seed,
+            cash=self.options.cash,
+            splits=self.splits,
+        )
+        self.exchange.engine.partial_prob = self.options.partial_prob
+        self.exchange.standing.multiplier = self.options.multiplier
+        self.pump = Pump(self)
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of everything that chance decides."""
+        market = self.synthetic
+        return 7 if market is None else market.world.parameters.seed
+
+    def _half_spread(self, symbol: str) -> float:
+        market = self.synthetic
+        return _HALF_SPREAD if market is None else market.world.companies[symbol].half_spread
+
+    def _true_tape(self, feed: str, symbol: str, day: date) -> Tape:
+        """Return a day's trades without damage."""
+        if any(order.applies(symbol, day) for order in self.damages.orders):
+            return self.source.tape(feed, symbol, day)
+        return self.store.tape(feed, symbol, day)
 
     @property
     def synthetic(self) -> SyntheticMarket | None:
@@ -104,3 +146,5 @@ class Venue:
         """Forget everything derived from tapes, after a tape has changed."""
         self.store.forget()
         self._bars.clear()
+        self.exchange.quotes.forget()
+        self.pump.changed()

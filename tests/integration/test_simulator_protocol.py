@@ -312,7 +312,7 @@ def test_nothing_of_the_future_is_served(raw: StockHistoricalDataClient) -> None
          "adjustment"),
         ("/v2/calendar", {"start": "soon"}, 422, "start"),
         ("/v2/assets/NOPE", {}, 404, "NOPE"),
-        ("/v2/orders", {}, 404, "not found"),
+        ("/v2/watchlists", {}, 404, "not found"),
         ("/v9/anything", {}, 404, "not found"),
         ("/v1/corporate-actions", {"limit": "1001"}, 400, "limit"),
     ],
