@@ -8,7 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, urlsplit
 
 
@@ -20,6 +20,7 @@ class Request:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes = b""
 
 
 Answer = Callable[[socket.socket, threading.Event], None]
@@ -106,7 +107,12 @@ def scripted_venue(script: Script) -> Iterator[ScriptedVenue]:
                 if not piece:
                     return
                 head += piece
-            request = _parse(head.decode())
+            text, _, body = head.partition(b"\r\n\r\n")
+            request = _parse(text.decode())
+            length = int(request.headers.get("Content-Length", 0))
+            while len(body) < length:
+                body += sock.recv(65536)
+            request = replace(request, body=body)
             number = len(venue.seen)
             venue.seen.append(request)
             script(request, number)(sock, stopped)

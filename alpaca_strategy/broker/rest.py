@@ -6,46 +6,34 @@ of our errors: refused (keys, entitlement, a bad question), 429, no usable answe
 
 from __future__ import annotations
 
-import email.utils
-import math
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import Protocol, TypeVar
 
-import msgspec
 import structlog
 from alpaca.common.exceptions import APIError
 from alpaca.common.rest import RESTClient
 from alpaca.data.historical.corporate_actions import CorporateActionsClient
 from alpaca.data.historical.stock import StockHistoricalDataClient
 from alpaca.trading.client import TradingClient
-from requests.exceptions import ConnectionError as RequestsConnectionError
-from requests.exceptions import (
-    ConnectTimeout,
-    RequestException,
-    SSLError,
-    Timeout,
-)
+from requests.exceptions import RequestException
 
-from alpaca_strategy.broker.transport import (
-    DeadlineError,
-    Limits,
-    OversizeError,
-    RedirectError,
-    bound,
+from alpaca_strategy.broker.answers import (
+    DATA_TERMS,
+    No,
+    Terms,
+    error_body,
+    host_of,
+    is_exhausted,
+    transport_reason,
+    until_reset,
 )
+from alpaca_strategy.broker.transport import Limits, RedirectError, bound
 from alpaca_strategy.errors import (
-    AlpacaStrategyError,
-    CredentialsError,
-    EntitlementError,
     MalformedResponseError,
     RateLimitedError,
-    SettingsError,
-    UnknownSymbolError,
-    UserError,
     VenueUnavailableError,
 )
 
@@ -53,8 +41,6 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 _LOOPBACK = ("127.", "localhost", "::1")
-_MAX_PUSH_BACK_S = 90.0  # a reset further away than this is not believed
-_MAX_QUOTE = 200
 
 
 class Pace(Protocol):
@@ -81,7 +67,14 @@ class _Fault:
 
 
 class Rest:
-    """Ask one host through one genuine client. Not for several threads at once."""
+    """Ask one host through one genuine client. Not for several threads at once.
+
+    Attributes:
+        client: The genuine client, bounded; for what is not a question, and sent once.
+        adapter: Knows what the last answer's head said.
+        host: The venue's host and port.
+        requests: How many questions were sent so far.
+    """
 
     def __init__(
         self,
@@ -89,25 +82,44 @@ class Rest:
         *,
         pace: Pace,
         limits: Limits | None = None,
+        terms: Terms = DATA_TERMS,
+        on_exhausted: Callable[[float], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
+        """Put the limits on a client.
+
+        Args:
+            client: Of alpaca-py, with raw data.
+            pace: Says when the next question may leave.
+            limits: What is put up with.
+            terms: Of the host.
+            on_exhausted: Told for how long nothing is left of the venue's limit; the pace by
+                default.
+            sleep: Waits between two tries.
+            clock: Seconds that only go forward.
+
+        Raises:
+            SettingsError: The client's address is no URL.
+        """
+        self.client = client
         self._pace = pace
+        self._terms = terms
+        self._on_exhausted = on_exhausted or pace.push_back
         self._limits = limits or Limits()
         self._sleep = sleep
         self._clock = clock
         self._random = random.Random()  # noqa: S311  # spreads retries; nothing secret
         base = client._base_url  # noqa: SLF001  # alpaca-py offers no other way to any of these
-        self.host = _host(str(getattr(base, "value", base)))
+        self.host = host_of(str(getattr(base, "value", base)), terms.url)
         loopback = self.host.strip("[").startswith(_LOOPBACK)
-        self._adapter = bound(client._session, self._limits, loopback=loopback)  # noqa: SLF001
+        self.adapter = bound(client._session, self._limits, loopback=loopback)  # noqa: SLF001
         client._retry = 0  # noqa: SLF001  # else 429 and 504 block for 9 s inside the client
         self.requests = 0
 
     def close(self) -> None:
         """Close the connections."""
-        self._client._session.close()  # noqa: SLF001
+        self.client._session.close()  # noqa: SLF001
 
     def get(self, path: str, parameters: Mapping[str, object], decode: Callable[[bytes], T]) -> T:
         """Return the decoded answer to a question, asked again until it is good.
@@ -136,7 +148,7 @@ class Rest:
             if not isinstance(found, _Fault):
                 return found
             if found.rate_limited:
-                wait = self._until_reset()
+                wait = until_reset(self.adapter.headers)
                 limited += wait
                 self._pace.push_back(wait)
             else:
@@ -155,67 +167,34 @@ class Rest:
     ) -> T | _Fault:
         self.requests += 1
         try:
-            body = self._client.get(path, dict(parameters))
+            body = self.client.get(path, dict(parameters))
         except APIError as error:
             return self._refused(path, parameters, error)
         except RedirectError as error:
             msg = (
                 f"{self.host} answered {path} with {error}, and keys are not carried to another "
-                f"address; correct data_url, or log in to the network that sends you there."
+                f"address; correct {self._terms.url}, or log in to the network that sends you "
+                f"there."
             )
             raise VenueUnavailableError(msg) from error
         except RequestException as error:
-            return _Fault(_transport_reason(error, self._limits))
+            return _Fault(transport_reason(error, self._limits))
         self._heed_remaining()
-        if not isinstance(body, bytes):
-            return _Fault("an empty answer", malformed=True)
-        try:
-            return decode(body)
-        except DecodeError as error:
-            if body.lstrip()[:1] == b"<":
-                return _Fault("a web page where data were due")
-            return _Fault(str(error), malformed=True)
+        if self.adapter.status not in {200, 204}:
+            return _Fault(f"HTTP {self.adapter.status}")
+        return _decoded(body, decode)
 
     def _refused(self, path: str, parameters: Mapping[str, object], error: APIError) -> _Fault:
         status = int(error.status_code or 0)
-        said = _said(str(error))
+        body = str(error)
         if status == 429:
             return _Fault("HTTP 429, too many requests", rate_limited=True)
         if status in {408, 425} or status >= 500:
             return _Fault(f"HTTP {status}")
-        if said is None and str(error).strip():  # a proxy's page, not the venue's word
+        if body.strip() and error_body(body) is None:  # a proxy's page, not the venue's word
             return _Fault(f"HTTP {status} with a web page")
-        raise self._refusal(status, said or "", path, parameters) from error
-
-    def _refusal(
-        self, status: int, said: str, path: str, parameters: Mapping[str, object]
-    ) -> AlpacaStrategyError:
-        """Return what a definite refusal means."""
-        quote = f' ("{said}")' if said else ""
-        if status == 403 and any(word in said.lower() for word in ("subscription", "permit")):
-            feed = parameters.get("feed", "this feed")
-            msg = (
-                f"The account may not read {feed} for this range{quote}; use data.feed iex, a "
-                f"later hour, or a subscription."
-            )
-            return EntitlementError(msg)
-        if status in {401, 403}:
-            msg = (
-                f"{self.host} refuses the keys with HTTP {status}{quote}; check ALPACA_DATA_KEY "
-                f"and ALPACA_DATA_SECRET."
-            )
-            return CredentialsError(msg)
-        if status == 404:
-            msg = f"{self.host} has no {path}{quote}; correct data_url."
-            return UserError(msg)
-        if "symbol" in said.lower():
-            msg = (
-                f"{self.host} does not know a symbol of {parameters.get('symbols', '?')}{quote}; "
-                f"correct the universe."
-            )
-            return UnknownSymbolError(msg)
-        msg = f"{self.host} refused {path} with HTTP {status}{quote}; correct what was asked for."
-        return UserError(msg)
+        no = No(self.host, path, parameters, status, body)
+        raise self._terms.refusal(no) from error
 
     def _give_up(
         self, fault: _Fault, tries: int, malformed: int, waited: float, limited: float
@@ -225,7 +204,7 @@ class Rest:
         if fault.rate_limited and limited > limits.rate_limit_patience_s:
             msg = (
                 f"{self.host} answered HTTP 429 for {limits.rate_limit_patience_s:.0f} s; lower "
-                f"data.requests_per_minute, or stop what else uses these keys."
+                f"{self._terms.rate}, or stop what else uses these keys."
             )
             raise RateLimitedError(msg)
         if malformed >= limits.decode_tries:
@@ -247,74 +226,21 @@ class Rest:
         longest = self._limits.backoff_s * 2.0 ** min(tries - 1, 20)
         return min(longest, self._limits.backoff_max_s) * self._random.uniform(0.5, 1.0)
 
-    def _until_reset(self) -> float:
-        """Return the seconds until the venue's limit is reset, by its own clock."""
-        headers = self._adapter.headers
-        wait = _number(headers.get("Retry-After"))
-        reset = _number(headers.get("X-RateLimit-Reset"))
-        if wait is None and reset is not None:
-            wait = reset - _sent_at(headers.get("Date"))
-        return min(max(1.0 if wait is None else wait, 0.05), _MAX_PUSH_BACK_S)
-
     def _heed_remaining(self) -> None:
         """Stop everybody before the venue has to: nothing is left until the reset."""
-        headers = self._adapter.headers
-        if headers.get("X-RateLimit-Remaining") == "0" and "X-RateLimit-Reset" in headers:
-            self._pace.push_back(self._until_reset())
+        if is_exhausted(self.adapter.headers):
+            self._on_exhausted(until_reset(self.adapter.headers))
 
 
-def _host(url: str) -> str:
-    """Return host and port of the venue."""
+def _decoded(body: object, decode: Callable[[bytes], T]) -> T | _Fault:
+    if not isinstance(body, bytes):
+        return _Fault("an empty answer", malformed=True)
     try:
-        parts = urlsplit(url)
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-            return parts.netloc.rpartition("@")[2]  # reading the port has checked it
-    except ValueError:
-        pass
-    msg = f"The venue's address {url!r} is no URL; write data_url as https://host or http://host:port."
-    raise SettingsError(msg)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = math.nan if text is None else float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _sent_at(text: str | None) -> float:
-    """Return when the venue sent its answer, by its own clock where it tells."""
-    try:
-        if text is not None:
-            return email.utils.parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
-        pass
-    return time.time()
-
-
-def _said(body: str) -> str | None:
-    """Return the message of an error body, or None where it is not the venue's JSON."""
-    try:
-        message = msgspec.json.decode(body.encode(), type=dict[str, Any]).get("message", "")
-    except (msgspec.MsgspecError, UnicodeError):
-        return None
-    return " ".join(str(message).split()).rstrip(".")[:_MAX_QUOTE]
-
-
-def _transport_reason(error: RequestException, limits: Limits) -> str:
-    """Return in a few words why no answer came; never the request itself."""
-    if isinstance(error, DeadlineError | OversizeError):
-        return str(error)
-    if isinstance(error, ConnectTimeout):
-        return f"no connection within {limits.connect_s:g} s"
-    if isinstance(error, Timeout):
-        return f"no answer within {limits.read_s:g} s"
-    if isinstance(error, SSLError):
-        return "the TLS handshake failed"
-    if isinstance(error, RequestsConnectionError):
-        return "the connection was refused or broke off"
-    return type(error).__name__
+        return decode(body)
+    except DecodeError as error:
+        if body.lstrip()[:1] == b"<":
+            return _Fault("a web page where data were due")
+        return _Fault(str(error), malformed=True)
 
 
 def data_client(key: str, secret: str, url: str | None) -> RESTClient:
@@ -328,7 +254,7 @@ def corporate_actions_client(key: str, secret: str, url: str | None) -> RESTClie
 
 
 def trading_client(key: str, secret: str, url: str | None) -> RESTClient:
-    """Return alpaca-py's client for the paper trading host."""
+    """Return alpaca-py's client for trading; for the paper host where no other is given."""
     return TradingClient(key, secret, paper=True, raw_data=True, url_override=_root(url))
 
 

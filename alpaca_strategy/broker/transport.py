@@ -163,11 +163,13 @@ class BoundedAdapter(HTTPAdapter):
 
     Attributes:
         headers: Of the last answer.
+        status: Of the last answer; 0 where none came.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.headers: Mapping[str, str] = {}
+        self.status = 0
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -187,7 +189,7 @@ class BoundedAdapter(HTTPAdapter):
         Raises:
             RequestException: No whole answer came within the limits.
         """
-        self.headers = {}
+        self.headers, self.status = {}, 0
         timeout = (self.limits.connect_s, self.limits.read_s)
         with _Watch(self.limits.deadline_s) as watch:
             try:
@@ -199,7 +201,7 @@ class BoundedAdapter(HTTPAdapter):
                 raise
             if watch.expired:  # headers that were cut look like a short answer
                 raise self._too_late()
-        self.headers = response.headers
+        self.headers, self.status = response.headers, response.status_code
         if response.is_redirect or 300 <= response.status_code < 400:
             msg = f"a redirect (HTTP {response.status_code})"
             raise RedirectError(msg)
