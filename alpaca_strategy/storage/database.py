@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Engine, create_engine, event, text
+from sqlalchemy import URL, Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -25,37 +27,70 @@ _LOST = frozenset({"57P01", "57P02", "57P03", "53300"})  # shut down, crashed, s
 _LOCK_NOT_AVAILABLE = "55P03"  # the caller knows what it waited for
 
 
-def connect(url: str, *, application_name: str = "alpaca-strategy") -> Engine:
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long something may take at Postgres.
+
+    Attributes:
+        connect_s: To connect; whole seconds.
+        statement_s: A statement.
+        lock_s: To wait for a lock.
+    """
+
+    connect_s: int
+    statement_s: float
+    lock_s: float
+
+
+def connect(
+    url: str,
+    *,
+    application_name: str = "alpaca-strategy",
+    deadlines: Deadlines | None = None,
+    settings: Mapping[str, str] | None = None,
+    pooled: bool = True,
+) -> Engine:
     """Return an engine whose every wait has an end; nothing is connected yet.
 
     Args:
         url: A Postgres URL in any of SQLAlchemy's spellings.
         application_name: What `pg_stat_activity` shows.
+        deadlines: The ends of the waits; long ones when None.
+        settings: Further settings of the server for these connections.
+        pooled: Keep connections for the next who asks; without it, the caller keeps its own.
 
     Raises:
         SettingsError: The URL is not a Postgres URL.
     """
     address = _parse(url)
-    settings = {
-        "statement_timeout": STATEMENT_TIMEOUT_S,
-        "lock_timeout": LOCK_TIMEOUT_S,
+    ends = deadlines or Deadlines(CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_S, LOCK_TIMEOUT_S)
+    limits = {
+        "statement_timeout": ends.statement_s,
+        "lock_timeout": ends.lock_s,
         "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_S,
     }
+    values = {name: f"{round(value * 1000)}ms" for name, value in limits.items()}
     arguments: dict[str, Any] = {
-        "connect_timeout": CONNECT_TIMEOUT_S,
+        "connect_timeout": ends.connect_s,
         "application_name": application_name,
-        "options": " ".join(f"-c {name}={value}s" for name, value in settings.items()),
+        "options": " ".join(
+            f"-c {name}={value}" for name, value in (values | dict(settings or {})).items()
+        ),
         # A peer that vanished without a word is noticed within half a minute.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 30_000,
     }
-    engine = create_engine(address, pool_pre_ping=True, connect_args=arguments)
+    engine = (
+        create_engine(address, pool_pre_ping=True, connect_args=arguments)
+        if pooled
+        else create_engine(address, poolclass=NullPool, connect_args=arguments)
+    )
 
     @event.listens_for(engine, "handle_error", retval=True)
     def _translate(context: ExceptionContext) -> BaseException | None:
-        return _fault(context, where(address))
+        return _fault(context, where(address), ends.statement_s)
 
     return engine
 
@@ -80,7 +115,7 @@ def where(address: URL) -> str:
     return f"{host}{port}/{address.database or ''}"
 
 
-def _fault(context: ExceptionContext, place: str) -> BaseException | None:
+def _fault(context: ExceptionContext, place: str, statement_s: float) -> BaseException | None:
     """Return our error for a fault of the service; None for a defect of ours."""
     original = context.original_exception
     code = getattr(original, "pgcode", None) or ""
@@ -89,7 +124,7 @@ def _fault(context: ExceptionContext, place: str) -> BaseException | None:
     fault: Exception | None = None
     if code == "57014":
         fault = ServiceUnavailableError(
-            f"Postgres at {place} did not finish a statement within {STATEMENT_TIMEOUT_S} s; "
+            f"Postgres at {place} did not finish a statement within {statement_s:g} s; "
             "look for a blocked query, then try again."
         )
     elif code.startswith("53") and code != "53300":
