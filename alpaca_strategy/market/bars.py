@@ -24,13 +24,13 @@ before it; then size_std and intertrade_ms_mean stay those of that bar's own min
 
 Tape order is time, then the order in which the tape holds the trades. A table may come in any
 order; a builder refuses a trade older than the last one of its symbol: a late trade, a correction
-or a cancel changes what follows it too, so the session is rebuilt from the tape.
+or a cancel changes what follows it too, so bars are built again, from the start or from a mark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,11 +41,30 @@ import pyarrow.compute as pc
 from alpaca_strategy.domain.market import Session
 from alpaca_strategy.errors import LateTradeError, SettingsError
 from alpaca_strategy.market import kernel
+from alpaca_strategy.market.bar_table import bar_table, opening_ns
 from alpaca_strategy.market.conditions import ConditionTable
-from alpaca_strategy.market.schema import BAR_COLUMNS, BAR_SCHEMA, COUNT_COLUMNS
+from alpaca_strategy.market.schema import BAR_COLUMNS
 from alpaca_strategy.market.tape import Strings, Trades, read_batch
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a symbol's bars stood after some of its trades, so that they can go on from there.
+
+    Attributes:
+        newest: Time of the last trade, nanoseconds since 1970 UTC.
+        first: The first minute that later trades may write.
+        last_bar: The minute before it that they may still add to, with its columns; or -1.
+    """
+
+    newest: int
+    first: int
+    last_bar: int
+    columns: npt.NDArray[np.float64]
+    floats: npt.NDArray[np.float64]
+    integers: npt.NDArray[np.int64]
 
 
 def build_session_bars(
@@ -99,14 +118,14 @@ class BarBuilder:
             msg = f"Symbols must differ, got {', '.join(self.symbols)}."
             raise ValueError(msg)
         self._primary = self._primary_exchanges()
-        self._opens_ns = (session.opens_at - _EPOCH) // timedelta(microseconds=1) * 1000
+        self._opens_ns = opening_ns(session)
         shape = (len(self.symbols), session.minutes)
         self._values = np.zeros((len(BAR_COLUMNS), *shape))
         self._values[list(kernel.NAN_COLUMNS)] = np.nan
         self._observed = np.zeros(shape, np.bool_)
         self._floats, self._integers = kernel.new_state(len(self.symbols))
         self._closed = False
-        self._newest = np.full(len(self.symbols), np.iinfo(np.int64).min)
+        self._newest = np.full(len(self.symbols), _LONG_AGO)
 
     def push(self, trades: pa.Table | pa.RecordBatch) -> None:
         """Take trades in ``TRADE_SCHEMA``, of any symbols, in tape order within each.
@@ -117,7 +136,7 @@ class BarBuilder:
         """
         for batch in trades.to_batches() if isinstance(trades, pa.Table) else [trades]:
             if len(batch):
-                self._feed(read_batch(batch))
+                self.push_arrays(read_batch(batch))
 
     def push_trade(
         self,
@@ -136,7 +155,7 @@ class BarBuilder:
             LateTradeError: It is older than the last one of its symbol; it is not taken.
         """
         letter = np.frombuffer(exchange.encode(), np.uint8)
-        self._feed(
+        self.push_arrays(
             Trades(
                 ts_ns=np.array([ts_ns], np.int64),
                 price=np.array([price], np.float64),
@@ -155,56 +174,79 @@ class BarBuilder:
         Args:
             minutes: Only so many from the open; the one still open shows what it has so far.
         """
-        values, _ = self._snapshot()
-        return np.ascontiguousarray(values.transpose(2, 1, 0)[:minutes])
+        return self.snapshot(minutes)[0]
+
+    def snapshot(
+        self, minutes: int | None = None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Return what `values` does, and which minutes have a bar, shape (minutes, symbols)."""
+        minutes = self.session.minutes if minutes is None else minutes
+        values, observed = self._finished(minutes)
+        # In this order: a copy that turns the array twice is far slower.
+        turned = np.ascontiguousarray(values[:, :, :minutes].transpose(2, 1, 0))
+        return turned, np.ascontiguousarray(observed[:, :minutes].T)
+
+    def mark(self, symbol: str) -> Mark:
+        """Return where a symbol's bars stand now."""
+        row = self._row_of[symbol]
+        first = max(kernel.open_minute(self._integers[row]), 0)
+        last = kernel.last_bar(self._integers[row])
+        return Mark(
+            newest=int(self._newest[row]),
+            first=first,
+            last_bar=last,
+            columns=self._values[:, row, last].copy(),
+            floats=self._floats[row].copy(),
+            integers=self._integers[row].copy(),
+        )
+
+    def rewind(self, symbol: str, mark: Mark | None = None) -> None:
+        """Forget a symbol's trades since a mark, or all of them; other symbols stay as they are.
+
+        `unknown_conditions` still counts what is forgotten.
+        """
+        row, first = self._row_of[symbol], 0 if mark is None else mark.first
+        self._values[:, row, first:] = 0.0
+        self._values[list(kernel.NAN_COLUMNS), row, first:] = np.nan
+        self._observed[row, first:] = False
+        if mark is None:
+            floats, integers = kernel.new_state(1)
+            self._floats[row], self._integers[row] = floats[0], integers[0]
+            self._newest[row] = _LONG_AGO
+            return
+        self._floats[row], self._integers[row] = mark.floats, mark.integers
+        self._newest[row] = mark.newest
+        if mark.last_bar >= 0:
+            self._values[:, row, mark.last_bar] = mark.columns
 
     def rows(self) -> pa.Table:
         """Return every minute of the session in ``BAR_SCHEMA``, those to come as unobserved."""
-        return self._table_of(*self._snapshot())
+        return bar_table(self.session, self.symbols, *self._finished(self.session.minutes))
 
     def close(self) -> pa.Table:
         """Return what `rows` does without taking a copy; nothing may be pushed afterwards."""
         kernel.finish(self._table.joins_previous, *self._state())
         self._closed = True
-        return self._table_of(self._values, self._observed)
-
-    def _table_of(
-        self, values: npt.NDArray[np.float64], observed: npt.NDArray[np.bool_]
-    ) -> pa.Table:
-        symbols, minutes = observed.shape
-        minute = np.tile(np.arange(minutes, dtype=np.int16), symbols)
-        opens_us, minute_us = self._opens_ns // 1000, kernel.MINUTE_NS // 1000
-        names = pa.DictionaryArray.from_arrays(
-            np.repeat(np.arange(symbols, dtype=np.int32), minutes),
-            pa.array(self.symbols, pa.string()),
-        )
-        return pa.table(
-            [
-                names.cast(pa.string()),
-                pa.array(minute),
-                pa.array(opens_us + minute * np.int64(minute_us)).cast(
-                    BAR_SCHEMA.field("start_at").type
-                ),
-                *(
-                    pa.array(column.astype(np.int64) if name in COUNT_COLUMNS else column)
-                    for name, column in zip(
-                        BAR_COLUMNS, values.reshape(len(BAR_COLUMNS), -1), strict=True
-                    )
-                ),
-                pa.array(observed.reshape(-1)),
-            ],
-            schema=BAR_SCHEMA,
-        )
+        return bar_table(self.session, self.symbols, self._values, self._observed)
 
     def _state(self) -> tuple[npt.NDArray[Any], ...]:
         return self._floats, self._integers, self._values, self._observed
 
-    def _snapshot(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        floats, integers, values, observed = (array.copy() for array in self._state())
+    def _finished(self, minutes: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Return copies of at least so many minutes, the open one of every symbol written."""
+        floats, integers = self._floats.copy(), self._integers.copy()
+        # Also the open minutes themselves, which may come after those that are asked for.
+        end = max([minutes, *(kernel.open_minute(state) + 1 for state in integers)])
+        values, observed = self._values[:, :, :end].copy(), self._observed[:, :end].copy()
         kernel.finish(self._table.joins_previous, floats, integers, values, observed)
         return values, observed
 
-    def _feed(self, trades: Trades) -> None:
+    def push_arrays(self, trades: Trades) -> None:
+        """Take trades that are arrays already; runs of unknown symbols are passed over.
+
+        Raises:
+            LateTradeError: A trade is older than the one before it; nothing is taken.
+        """
         if self._closed:
             msg = "The bars are closed: a session that goes on needs a new builder."
             raise ValueError(msg)

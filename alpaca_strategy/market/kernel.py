@@ -131,6 +131,16 @@ def new_state(symbols: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
     return floats, integers
 
 
+def open_minute(integers: Any) -> int:
+    """Return the minute that a symbol's state has begun and not written, or -1."""
+    return int(integers[_MINUTE])
+
+
+def last_bar(integers: Any) -> int:
+    """Return the last minute with a bar of a symbol's state, or -1."""
+    return int(integers[_LAST_BAR])
+
+
 @numba.njit(cache=True, nogil=True)
 def first_late(ts: Any, run_starts: Any, run_rows: Any, newest: Any) -> int:
     """Return the first trade older than one of its symbol before it, or -1; update ``newest``.
