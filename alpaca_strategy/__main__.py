@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from alpaca_strategy import __version__, backtest_commands, model_commands
+from alpaca_strategy import __version__, backtest_commands, model_commands, trader_commands
 from alpaca_strategy.errors import AlpacaStrategyError, UserError
 from alpaca_strategy.terminal import err, out, progress_bar
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 
     Every job that Airflow runs is a command here. Dates are exchange sessions (YYYY-MM-DD, New \
 York). Without ALPACA_DATA_KEY and ALPACA_DATA_SECRET in the environment or .env, everything talks \
-to the exchange simulator that `make run` starts. Nothing here trades.
+to the exchange simulator that `make run` starts. Only `trade` trades, and on paper.
 
     Exit status: 0 done, 2 what you gave, 3 this machine or a service, 4 the venue, 5 the data.
     """,
@@ -242,6 +242,7 @@ def maintain() -> None:
 
 model_commands.add_to(app)
 backtest_commands.add_to(app)
+trader_commands.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

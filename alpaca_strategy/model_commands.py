@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from alpaca_strategy.terminal import err, out, progress_bar
+from alpaca_strategy.terminal import Reason, err, out, progress_bar
 
 models_app = typer.Typer(
     invoke_without_command=True,
@@ -16,15 +16,6 @@ models_app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(help="A model's id, such as 2026-11-21-1a2b3c4d.")]
-
-
-def _not_empty(text: str) -> str:
-    if not text.strip():
-        raise typer.BadParameter("say why, in a few words")
-    return text
-
-
-Reason = Annotated[str, typer.Option("--reason", callback=_not_empty, help="Why; it is kept.")]
 
 
 def add_to(app: typer.Typer) -> None:

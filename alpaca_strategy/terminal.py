@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 # What a venue or a path says is never markup, and an address is never cut in two.
 out, err = Console(markup=False, soft_wrap=True), Console(markup=False, soft_wrap=True, stderr=True)
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("say why, in a few words")
+    return text
+
+
+Reason = Annotated[str, typer.Option("--reason", callback=_not_empty, help="Why; it is kept.")]
 
 
 @contextmanager

@@ -75,6 +75,31 @@ def session_features(
     return out
 
 
+def usable_features(
+    values: npt.NDArray[np.float64],
+    observed: npt.NDArray[np.bool_],
+    *,
+    weekday: int,
+    first_minute: int = 0,
+    session_minutes: int = 390,
+    out: Features | None = None,
+) -> tuple[Features, npt.NDArray[np.bool_]]:
+    """Return what `session_features` does, and where it is good for anything.
+
+    Returns:
+        Features, NaN where they are not usable; and usable, shape (minutes, symbols): the minute
+        was observed and every feature is a number. A bar that lacks a price has no features: its
+        minute is as good as none.
+    """
+    found = session_features(
+        values, observed, weekday=weekday, first_minute=first_minute,
+        session_minutes=session_minutes, out=out,
+    )  # fmt: skip
+    usable: npt.NDArray[np.bool_] = observed & np.isfinite(found).all(axis=2)
+    found[~usable] = np.nan
+    return found, usable
+
+
 def _check_target(out: Features, shape: tuple[int, ...]) -> None:
     if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
         msg = f"Features go into a C-ordered float32 array of shape {shape}, not {out.shape}."

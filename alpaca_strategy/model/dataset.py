@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alpaca_strategy.features.catalogue import FEATURES
-from alpaca_strategy.features.kernel import session_features
+from alpaca_strategy.features.kernel import usable_features
 from alpaca_strategy.features.labels import log_returns
 from alpaca_strategy.market.schema import BAR_COLUMNS
 
@@ -99,16 +99,13 @@ def build_dataset(
     days, row = [], 0
     for one in bars:
         block = slice(row, row + len(one.observed))
-        session_features(
+        _, usable[block] = usable_features(
             one.values,
             one.observed,
             weekday=one.day.weekday(),
             session_minutes=len(one.observed),
             out=features[block],
         )
-        # A bar that lacks a price has no features: its minute is as good as none.
-        usable[block] = one.observed & np.isfinite(features[block]).all(axis=2)
-        features[block][~usable[block]] = np.nan
         returns[block] = returns_of(one, horizon)
         days.append(one.day)
         row = block.stop

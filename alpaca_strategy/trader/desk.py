@@ -1,0 +1,228 @@
+"""The desk that sends orders: written first, sent once, and followed until their end is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import chain, count
+from typing import Final
+
+import structlog
+
+from alpaca_strategy.domain.journal import Intent, StateChange, Switch, SwitchKind
+from alpaca_strategy.domain.orders import IntentState, Side, VenueOrder
+from alpaca_strategy.domain.outcomes import Outcome, Refusal, Refused, Unknown
+from alpaca_strategy.errors import EnvironmentFaultError, VenueError
+from alpaca_strategy.strategy.limits import Denial
+from alpaca_strategy.trader.clocks import SECOND_NS
+from alpaca_strategy.trader.crash_points import pass_by
+from alpaca_strategy.trader.ledger import Ledger
+from alpaca_strategy.trader.ports import Broker, Clock, Journal
+from alpaca_strategy.trader.scribe import Scribe
+from alpaca_strategy.trader.work import Work
+
+log = structlog.get_logger(__name__)
+#: Seconds after a lost answer at which the venue is asked whether it has the order, and then the
+#: number of seconds between further questions. An order unknown for 30 s has not arrived.
+LOOKUPS_S: Final = (0.5, 1.5, 3.5, 7.5, 15.5, 30.5)
+_LATER_S: Final = 15.0
+_ABSENT_S: Final = 30.0
+
+
+@dataclass
+class Desk:
+    """Sends orders.
+
+    Attributes:
+        clock: The venue's time.
+        broker: The venue.
+        journal: Written to before anything leaves.
+        ledger: What is known of our orders.
+        scribe: Writes down what became of them.
+        work: Threads and waits.
+        gate: The last judgement before the wire, made anew for every order.
+        on_switch: Told of the switch as the journal has it, at every sending.
+        on_journal: Told that something could not be written.
+        news: Set whenever an order has changed, so that what waits for room looks again.
+        last_sent: When the newest order left, by this machine's monotonic clock in seconds.
+    """
+
+    clock: Clock
+    broker: Broker
+    journal: Journal
+    ledger: Ledger
+    scribe: Scribe
+    work: Work
+    gate: Callable[[Intent], Denial | None]
+    on_switch: Callable[[Switch | None], None]
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    last_sent: float = 0.0
+
+    def now(self) -> datetime:
+        """Return the venue's time."""
+        return datetime.fromtimestamp(self.clock.now_ns() / SECOND_NS, UTC)
+
+    async def carry_out(self, intents: Sequence[Intent], deadline_ns: int) -> None:
+        """Send what is pending: sales, then purchases as the sales make room for them.
+
+        Args:
+            intents: Written to the journal, and in the ledger.
+            deadline_ns: What has not left by then is given up.
+        """
+        sales = [one for one in intents if one.ticket.side is Side.SELL]
+        waiting = [one for one in intents if one.ticket.side is Side.BUY]
+        refused = await self.send(sales)
+        for intent, denial in refused:
+            self.give_up(intent, denial.sentence)
+        while waiting:
+            self.news.clear()
+            refused = await self.send(waiting)
+            for intent, denial in refused:
+                if not denial.passes_with_room or self.clock.now_ns() >= deadline_ns:
+                    self.give_up(intent, denial.sentence)
+            waiting = [one for one, _ in refused if self._is_pending(one)]
+            if waiting:
+                await self.work.until(deadline_ns, self.news)
+
+    async def send(
+        self, intents: Sequence[Intent], *, flattening: bool = False
+    ) -> list[tuple[Intent, Denial]]:
+        """Send those that the gate lets through now; return the others, with why not.
+
+        Args:
+            intents: In the ledger and in the journal.
+            flattening: They are the sales that a kill asked for.
+        """
+        admitted, refused, changes = [], [], []
+        for intent in intents:
+            denial = self.gate(intent)
+            if denial is None:
+                # In the ledger at once, so that the next one is judged with it.
+                changes.append(self.ledger.start_sending(intent.ticket.client_order_id, self.now()))
+                admitted.append(intent)
+            else:
+                refused.append((intent, denial))
+        if not admitted:
+            return refused
+        try:
+            switch = await self.work.journal(
+                self.journal.begin_sending, changes, flattening=flattening
+            )
+        except EnvironmentFaultError as error:
+            log.warning("orders_not_sent", reason=str(error), orders=len(admitted))
+            for intent in admitted:
+                self._hold_back(intent, "the journal could not be written")
+            return refused
+        pass_by("sending_committed")
+        self.on_switch(switch)
+        if switch is not None and switch.kind is SwitchKind.KILL and not flattening:
+            for intent in admitted:  # nothing was written, so nothing may leave
+                self._hold_back(intent, f"killed: {switch.reason}")
+            return refused
+        # The commit took a moment: whatever happened meanwhile counts.
+        late = [(intent, self.gate(intent)) for intent in admitted]
+        for intent, denial in late:
+            if denial is not None:
+                self._hold_back(intent, denial.sentence)
+        await asyncio.gather(*(self._post(intent) for intent, denial in late if denial is None))
+        return refused
+
+    def give_up(self, intent: Intent, why: str) -> None:
+        """Drop an intent that has not left."""
+        log.info("order_dropped", client_order_id=intent.ticket.client_order_id, reason=why)
+        self._note(self.ledger.abandon(intent.ticket.client_order_id, self.now(), why))
+
+    def _hold_back(self, intent: Intent, why: str) -> None:
+        """Do not send what was about to leave; what left before may still be on its way."""
+        entry = self.ledger.entry(intent.ticket.client_order_id)
+        if entry is not None and entry.sendings > 1:
+            self.lose(intent, why)
+            self.follow(intent)
+        else:
+            self.give_up(intent, why)
+
+    async def _post(self, intent: Intent) -> None:
+        ticket = intent.ticket
+        self.last_sent = asyncio.get_running_loop().time()
+        outcome = await self.work.sending(self.broker.submit, ticket)
+        pass_by("order_answered")
+        log.info(
+            "order_sent", client_order_id=ticket.client_order_id, symbol=ticket.symbol,
+            side=ticket.side.value, qty=str(ticket.qty), outcome=type(outcome).__name__,
+            said=getattr(outcome, "message", None) or getattr(outcome, "reason", None),
+        )  # fmt: skip
+        self._take(intent, outcome)
+
+    def _take(self, intent: Intent, outcome: Outcome[VenueOrder]) -> None:
+        """Note what became of a sending, and look further where nobody knows."""
+        if isinstance(outcome, Refused) and outcome.why is Refusal.DUPLICATE_ID:
+            outcome = Unknown("the venue has an order of this id already")
+        self._note(self.ledger.apply_outcome(intent.ticket.client_order_id, outcome, self.now()))
+        if isinstance(outcome, Unknown):
+            self.follow(intent)
+
+    def follow(self, intent: Intent) -> None:
+        """Ask the venue about an order of which nobody knows what became, until it is known."""
+        self.work.start(self._resolve(intent, self.clock.now_ns()))
+
+    async def _resolve(self, intent: Intent, since_ns: int) -> None:
+        name = intent.ticket.client_order_id
+        later = (LOOKUPS_S[-1] + _LATER_S * n for n in count(1))
+        for seconds in chain(LOOKUPS_S, later):
+            await self.work.until(since_ns + int(seconds * SECOND_NS))
+            if self.ledger.state(name) is not IntentState.UNKNOWN:
+                return  # the stream has told
+            try:
+                order = await self.work.venue(self.broker.order_by_client_id, name)
+            except VenueError as error:
+                log.warning("order_not_looked_up", client_order_id=name, reason=str(error))
+                continue
+            if order is not None:
+                self.adopt(order)
+            if self.ledger.state(name) is not IntentState.UNKNOWN:
+                return
+            if seconds > _ABSENT_S and await self._sent_again_or_dropped(intent):
+                return
+
+    async def _sent_again_or_dropped(self, intent: Intent) -> bool:
+        """Deal with an order that the venue does not have; return whether that is done.
+
+        A sale is sent again under its id, which the venue takes once: under another id both might
+        arrive, and the account would be short. A purchase is stale by now.
+        """
+        if intent.ticket.side is Side.BUY:
+            self.give_up(intent, "the venue never had it, and it is too late to buy")
+            return True
+        refused = await self.send([intent])
+        log.info("order_sent_again", client_order_id=intent.ticket.client_order_id,
+                 denied=refused[0][1].sentence if refused else None)  # fmt: skip
+        return not refused
+
+    def lose(self, intent: Intent, why: str) -> None:
+        """Note that nobody knows what became of an order."""
+        self._note(
+            self.ledger.apply_outcome(intent.ticket.client_order_id, Unknown(why), self.now())
+        )
+
+    def adopt(self, order: VenueOrder) -> None:
+        """Take over what the venue shows of an order of ours."""
+        self._note(self.ledger.apply_order(order, self.now()))
+
+    async def cancel(self, order_ids: Sequence[str]) -> None:
+        """Ask for cancellations, all at once; the stream or the next comparison tells the end."""
+        outcomes = await asyncio.gather(
+            *(self.work.sending(self.broker.cancel, one) for one in order_ids)
+        )
+        pass_by("cancel_answered")
+        for order_id, outcome in zip(order_ids, outcomes, strict=True):
+            log.info("cancel_sent", order_id=order_id, outcome=type(outcome).__name__)
+
+    def _note(self, change: StateChange | None) -> None:
+        if change is not None:
+            self.scribe.note([change])
+            self.news.set()
+
+    def _is_pending(self, intent: Intent) -> bool:
+        return self.ledger.state(intent.ticket.client_order_id) is IntentState.PENDING

@@ -1,0 +1,156 @@
+"""What the trader knows of the market: the tape so far, whether it is whole, and who is halted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import inf
+from typing import Final
+
+import structlog
+
+from alpaca_strategy.domain.market import Session
+from alpaca_strategy.domain.streams import HaltNotice, MarketFrame, Stream
+from alpaca_strategy.errors import VenueError
+from alpaca_strategy.market.live_tape import LiveTape
+from alpaca_strategy.trader.clocks import SECOND_NS
+from alpaca_strategy.trader.holds import Hold, Holds
+from alpaca_strategy.trader.ports import Clock, History, Streams
+from alpaca_strategy.trader.work import Work
+
+log = structlog.get_logger(__name__)
+#: Trades are reported up to ten seconds late; so far before a gap is asked for again.
+_OVERLAP: Final = timedelta(seconds=30)
+#: And once more so long after it, for what the venue's history learns later than its stream.
+_SECOND_LOOK_S: Final = 10
+_RETRY_S: Final = 2
+
+
+class Feed:
+    """The tape of the session, from the stream, its gaps filled from the venue's history.
+
+    Attributes:
+        tape: The trades.
+        halted: Symbols whose trading is halted, and why.
+        gaps: How often the stream was lost.
+    """
+
+    def __init__(
+        self, session: Session, tape: LiveTape, *, clock: Clock, history: History,
+        streams: Streams, work: Work, holds: Holds, stale_s: float,
+    ) -> None:  # fmt: skip
+        self.tape = tape
+        self.halted: dict[str, str] = {}
+        self.gaps = 0
+        self._session = session
+        self._clock = clock
+        self._history = history
+        self._streams = streams
+        self._work = work
+        self._holds = holds
+        self._stale_ns = int(stale_s * SECOND_NS)
+        self._whole_until = session.opens_at  # everything before is on the tape
+        self._generation = 0  # of the connection
+        self._opens_ns = int(session.opens_at.timestamp()) * SECOND_NS
+        self._closes_ns = int(session.closes_at.timestamp()) * SECOND_NS
+        self._alive_ns = 0
+        holds.set(Hold.DATA, "the market data stream is not connected yet")
+
+    def take(self, frame: MarketFrame) -> None:
+        """Take a frame of the stream."""
+        if frame.trades:
+            self.tape.extend(frame.trades)
+            self._alive_ns = self._clock.now_ns()
+        if frame.corrections:
+            self.tape.correct(frame.corrections)
+        if frame.cancels:
+            self.tape.cancel(frame.cancels)
+        for halt in frame.halts:
+            self._note_halt(halt)
+
+    def ready(self) -> None:
+        """The stream delivers from now on; what it missed is asked for."""
+        self._generation += 1
+        self._alive_ns = self._clock.now_ns()
+        self._work.start(self._catch_up(self._generation, self._now()))
+
+    def lost(self, reason: str) -> None:
+        """The stream delivers nothing any more."""
+        self._generation += 1
+        if self._holds.set(Hold.DATA, reason):
+            self.gaps += 1
+            # Whatever the stream brought last may have come with gaps shortly before.
+            self._whole_until = max(self._whole_until, self._now() - _OVERLAP)
+        log.warning("market_data_lost", reason=reason)
+
+    def check(self) -> None:
+        """Notice a stream that is connected, and mute."""
+        now = self._clock.now_ns()
+        if not self._opens_ns <= now < self._closes_ns or Hold.DATA in self._holds:
+            self._holds.lift(Hold.STALE)
+            return
+        silent_ns = now - max(self._alive_ns, self._opens_ns)
+        if silent_ns <= self._stale_ns:
+            self._holds.lift(Hold.STALE)
+            return
+        reason = f"no trade of any symbol for {silent_ns / SECOND_NS:.0f} s"
+        if self._holds.set(Hold.STALE, reason):
+            log.warning("market_data_stale", reason=reason)
+            self._streams.reconnect(Stream.DATA, reason)
+
+    def price(self, symbol: str) -> Decimal | None:
+        """Return the price of a symbol's newest trade in USD; None before the first."""
+        price = self.tape.last_price(symbol)
+        return None if price is None else Decimal(repr(price))
+
+    def age_s(self, symbol: str) -> float:
+        """Return how old that price is, in seconds of the venue's time."""
+        newest = self.tape.newest_by_symbol().get(symbol)
+        return inf if newest is None else (self._clock.now_ns() - newest) / SECOND_NS
+
+    @property
+    def newest(self) -> datetime | None:
+        """When the newest trade was made, UTC."""
+        ns = self.tape.newest_ns
+        return None if ns is None else datetime.fromtimestamp(ns / SECOND_NS, UTC)
+
+    async def _catch_up(self, generation: int, until: datetime) -> None:
+        """Fill the gap before a connection began; trading on its data begins after that."""
+        if not await self._fill(generation, self._whole_until, until):
+            return
+        self._holds.lift(Hold.DATA)
+        await self._work.until(self._clock.now_ns() + _SECOND_LOOK_S * SECOND_NS)
+        if await self._fill(generation, self._whole_until, until) and until > self._whole_until:
+            self._whole_until = until
+
+    async def _fill(self, generation: int, start: datetime, until: datetime) -> bool:
+        """Ask for the trades of a gap until they come; False when the stream is lost meanwhile."""
+        start, until = start - _OVERLAP, min(until, self._session.closes_at)
+        while generation == self._generation:
+            if until <= self._session.opens_at:
+                return True  # nothing before the open enters a bar
+            try:
+                found = await self._work.venue(
+                    self._history.trades, self.tape.symbols, start, until
+                )
+            except VenueError as error:
+                self._holds.set(Hold.DATA, f"the gap in the tape is not filled: {error}")
+                log.warning("gap_not_filled", reason=str(error))
+                await self._work.until(self._clock.now_ns() + _RETRY_S * SECOND_NS)
+                continue
+            added = self.tape.extend_table(found)
+            log.info("gap_filled", start=start.isoformat(), end=until.isoformat(), trades=added)
+            return generation == self._generation
+        return False
+
+    def _note_halt(self, halt: HaltNotice) -> None:
+        if halt.market_wide:
+            self._holds.put(Hold.MARKET, halt.why if halt.halted else None)
+        elif halt.halted:
+            self.halted[halt.symbol] = halt.why
+        else:
+            self.halted.pop(halt.symbol, None)
+        log.warning("trading_status", symbol=halt.symbol, halted=halt.halted, why=halt.why)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_ns() / SECOND_NS, UTC)

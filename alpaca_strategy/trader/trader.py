@@ -1,0 +1,251 @@
+"""The trader: one loop that hears the streams, keeps the time table, and shows that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from alpaca_strategy.domain.journal import Switch, SwitchKind
+from alpaca_strategy.domain.orders import TradeUpdate
+from alpaca_strategy.domain.streams import (
+    MarketFrame,
+    Stream,
+    StreamEvent,
+    StreamLost,
+    StreamNonsense,
+    StreamReady,
+)
+from alpaca_strategy.errors import AlpacaStrategyError, BusyError, EnvironmentFaultError
+from alpaca_strategy.strategy.decide import is_due
+from alpaca_strategy.trader.clocks import MINUTE_NS, SECOND_NS
+from alpaca_strategy.trader.holds import Hold
+from alpaca_strategy.trader.parts import Parts
+from alpaca_strategy.trader.plan import Plan, World
+from alpaca_strategy.trader.recovery import recover
+
+log = structlog.get_logger(__name__)
+_CHECK_S: Final = 15  # between two looks at whether the stream is mute
+#: After the close, for executions of the closing auction to arrive.
+_AFTER_CLOSE_S: Final = 5
+_GRACEFUL_S: Final = 8.0  # of this machine's time: a stop takes no longer
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a trader's day ended.
+
+    Attributes:
+        reason: closed, stopped.
+        flat: Whether the strategy holds nothing.
+        differences: What does not agree with the venue's books at the end.
+    """
+
+    reason: str
+    flat: bool
+    differences: tuple[str, ...]
+
+
+class Trader:
+    """One trader on one session."""
+
+    def __init__(self, plan: Plan, world: World, parts: Parts) -> None:
+        self.plan = plan
+        self.world = world
+        self.parts = parts
+        self._ending: str | None = None
+        self._failure: AlpacaStrategyError | None = None
+        self._turned = 0  # position of the switch that was obeyed last
+        self._signalled = False  # a kill by signal is not in the journal yet
+        parts.obey = self.obey
+
+    async def run(self) -> Ending:
+        """Trade until the session has ended, or somebody stops it.
+
+        Raises:
+            BusyError: Another trader is at work on this account.
+            AlpacaStrategyError: It cannot start, or a stream is refused for good.
+        """
+        self._listen_to_signals()
+        streams = asyncio.create_task(self.world.streams.run(self.hear))
+        self._schedule()
+        self.parts.work.start(self._start())
+        try:
+            await self._turn(streams)
+        finally:
+            streams.cancel()
+            await asyncio.gather(streams, return_exceptions=True)
+            await self._finish()
+        if self._failure is not None:
+            raise self._failure
+        return Ending(
+            self._ending or "stopped",
+            not any(self.parts.ledger.shares().values()),
+            self.parts.books.differences,
+        )
+
+    async def _turn(self, streams: asyncio.Task[None]) -> None:
+        """Turn the main loop; whatever happens beside it, this is what lives or hangs."""
+        parts, loop = self.parts, asyncio.get_running_loop()
+        while self._ending is None and self._failure is None:
+            parts.work.changed.clear()
+            alarm = loop.call_at(parts.pulse.turn(), parts.work.changed.set)
+            parts.agenda.fire(self.world.clock.now_ns())
+            if parts.work.defect is not None:
+                raise parts.work.defect
+            if streams.done():
+                streams.result()  # a defect, or it would run on
+            if parts.pulse.usurped:
+                msg = "Another trader has taken over this account; this one ends."
+                self._failure = BusyError(msg)
+                continue
+            await self.world.clock.wait(parts.agenda.next_ns(), parts.work.changed)
+            alarm.cancel()
+
+    async def _start(self) -> None:
+        try:
+            await self.parts.rounds.warm_up()
+            self.parts.rounds.decided |= await recover(self.plan, self.world, self.parts)
+        except AlpacaStrategyError as error:
+            self._failure = error
+            return
+        self.parts.holds.lift(Hold.STARTING)
+        log.info("trader_ready", holds=self.parts.holds.as_dict())
+
+    def _schedule(self) -> None:
+        """Note everything that the clock brings about."""
+        agenda, plan, parts = self.parts.agenda, self.plan, self.parts
+        now = self.world.clock.now_ns()
+        parts.holds.set(Hold.CLOSED, f"the session opens at {plan.session.opens_at:%H:%M} UTC")
+        agenda.at(max(plan.opens_ns, now), lambda: parts.work.start(parts.books.watch_open()))
+        for minute in range(plan.session.minutes):
+            if plan.ends_ns(minute) >= now - MINUTE_NS:
+                agenda.at(plan.ends_ns(minute), self._minute_ended(minute))
+        agenda.at(plan.closes_ns, lambda: parts.holds.set(Hold.CLOSED, "the session is over"))
+        end = max(plan.closes_ns, now) + _AFTER_CLOSE_S * SECOND_NS
+        agenda.at(end, lambda: parts.work.start(self._close_the_day()))
+        every = int(plan.trading.reconcile_every_s * SECOND_NS)
+        self._repeat(now + every, every, lambda: parts.work.start(parts.books.compare("timer")))
+        self._repeat(now + _CHECK_S * SECOND_NS, _CHECK_S * SECOND_NS, parts.feed.check)
+
+    def _repeat(self, at_ns: int, every_ns: int, what: Callable[[], object]) -> None:
+        def again() -> None:
+            what()
+            self._repeat(at_ns + every_ns, every_ns, what)
+
+        self.parts.agenda.at(at_ns, again)
+
+    def _minute_ended(self, minute: int) -> Callable[[], None]:
+        def ended() -> None:
+            self.parts.minute = minute
+            starting = Hold.STARTING in self.parts.holds
+            if is_due(minute, self.plan.session.minutes, self.plan.rules) and not starting:
+                self.parts.work.start(self.parts.rounds.play(minute))
+
+        return ended
+
+    def hear(self, event: StreamEvent) -> None:
+        """Take what a stream tells."""
+        parts = self.parts
+        if isinstance(event, MarketFrame):
+            parts.feed.take(event)
+            return
+        if isinstance(event, TradeUpdate):
+            parts.books.take(event)
+        elif isinstance(event, StreamReady):
+            log.info("stream_ready", stream=event.stream.value)
+            if event.stream is Stream.DATA:
+                parts.feed.ready()
+            else:
+                parts.work.start(parts.books.updates_ready())
+        elif isinstance(event, StreamLost):
+            self._lost(event)
+        elif isinstance(event, StreamNonsense):
+            log.warning("stream_nonsense", stream=event.stream.value, what=event.what)
+            parts.count("nonsense")
+            if event.stream is Stream.UPDATES:
+                parts.work.start(parts.books.compare("surprise"))
+        parts.work.changed.set()
+
+    def _lost(self, event: StreamLost) -> None:
+        self.parts.count(f"{event.stream.value}_lost")
+        if event.stream is Stream.DATA:
+            self.parts.feed.lost(event.reason)
+        else:
+            log.warning("updates_lost", reason=event.reason)
+            self.parts.holds.set(Hold.UPDATES, event.reason)
+        if event.final:
+            msg = f"The {event.stream.value} stream is refused: {event.reason}"
+            self._failure = BusyError(msg)
+
+    def obey(self, switch: Switch | None) -> None:
+        """Be as the switch stands, and do once what each turn of it asks for."""
+        parts, kind = self.parts, switch.kind if switch else SwitchKind.REARM
+        why = f"{switch.reason}, says {switch.by}" if switch else ""
+        if not self._signalled:  # else the journal does not know of the kill yet
+            parts.holds.put(Hold.KILLED, why if kind is SwitchKind.KILL else None)
+        if kind is SwitchKind.HALT:
+            parts.holds.set(Hold.HALTED, why)
+        if switch is None or switch.position == self._turned:
+            return
+        self._turned = switch.position
+        log.warning("switch_turned", kind=kind.value, reason=switch.reason, by=switch.by)
+        if kind is SwitchKind.REARM:
+            parts.holds.lift(Hold.HALTED)
+            parts.books.accept()
+        elif kind is SwitchKind.KILL:
+            parts.work.start(parts.emergency.carry_out(flatten=switch.flatten))
+        parts.work.changed.set()
+
+    async def _close_the_day(self) -> None:
+        await self.parts.books.compare("close")
+        await self.parts.scribe.flush()
+        self._ending = "closed"
+
+    async def stop(self) -> None:
+        """End early: nothing new is sent, open purchases are cancelled, sales stay."""
+        self.parts.holds.set(Hold.STOPPING, "the trader was told to stop")
+        try:
+            async with asyncio.timeout(_GRACEFUL_S):
+                await self.parts.books.cancel_purchases()
+                await self.parts.scribe.flush()
+        except TimeoutError:
+            log.warning("stopped_with_work_left")
+        self._ending = "stopped"
+
+    async def _finish(self) -> None:
+        self.parts.phase = "stopped"
+        try:
+            async with asyncio.timeout(_GRACEFUL_S / 2):
+                await self.parts.pulse.confirm()
+        except TimeoutError:
+            log.warning("last_heartbeat_not_written")
+        await self.parts.work.close()
+
+    def _listen_to_signals(self) -> None:
+        loop, work = asyncio.get_running_loop(), self.parts.work
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, lambda: work.start(self.stop()))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: work.start(self._killed_by_signal()))
+        loop.add_signal_handler(signal.SIGQUIT, self.parts.print_status)
+
+    async def _killed_by_signal(self) -> None:
+        """Stop sending at once, and only then write down who wanted it."""
+        work, journal = self.parts.work, self.world.journal
+        self._signalled = True
+        self.parts.holds.set(Hold.KILLED, "signal USR1")
+        work.start(self.parts.emergency.carry_out(flatten=False))
+        while True:
+            try:
+                switch = await work.journal(
+                    journal.switch, SwitchKind.KILL, reason="signal USR1", by="signal"
+                )
+            except EnvironmentFaultError:
+                await asyncio.sleep(1.0)
+                continue
+            self._turned, self._signalled = switch.position, False
+            return
