@@ -1,10 +1,11 @@
-"""The trades of today that a stream has not delivered, page by page from the venue."""
+"""What no stream has delivered: the trades of a gap, page by page, and splits since an entry."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import structlog
@@ -44,6 +45,28 @@ class RecentTrades:
                     )
                 tables.append(page.table)
         return pa.concat_tables(tables)
+
+    def splits(self, since: Mapping[str, date], until: date) -> dict[str, Decimal]:
+        """Return shares for one old, of symbols that have split.
+
+        Args:
+            since: By symbol, the day after which splits count.
+            until: The last day that counts.
+
+        Raises:
+            VenueError: The venue gives no usable answer.
+        """
+        if not since:
+            return {}
+        with self._lock:
+            actions = self._market.corporate_actions(sorted(since), min(since.values()), until)
+        found: dict[str, Decimal] = {}
+        for one in actions.to_pylist():
+            symbol, old, new = one["symbol"], one["old_rate"], one["new_rate"]
+            if old and new and symbol in since and since[symbol] < one["ex_date"] <= until:
+                factor = Decimal(repr(new)) / Decimal(repr(old))
+                found[symbol] = found.get(symbol, Decimal(1)) * factor
+        return found
 
     def close(self) -> None:
         """Close the connections."""

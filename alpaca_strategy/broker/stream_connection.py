@@ -47,6 +47,9 @@ class Dialogue(Protocol[A]):
     def read(self, frame: bytes) -> tuple[Sequence[StreamEvent], Sequence[A]]:
         """Return what a frame tells, and what in it answers us."""
 
+    def held(self) -> Sequence[StreamEvent]:
+        """Return what was read and not told yet."""
+
     def heed(self, answer: A) -> Sequence[StreamEvent]:
         """Return what an answer means that nobody asked for; raises LostError if it is the end."""
 
@@ -66,7 +69,7 @@ class Connection:
         self._socket: StreamSocket | None = None
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._held_bytes = 0
-        self._early: list[Sequence[StreamEvent]] = []
+        self._early: list[StreamEvent] = []
         self._answers: list[Any] = []
         self._end: Exception | None = None
         self._over = False
@@ -80,8 +83,9 @@ class Connection:
             LostError: It has ended, or never came about.
             Exception: What the listener raised.
         """
+        dialogue = self._dialogue
+        dialogue.held()  # of a connection that ended before it was ready
         try:
-            dialogue = self._dialogue
             self._socket = socket = await open_socket(
                 dialogue.url, dialogue.headers, self._timing, take=self._put_by, ended=self._ended
             )
@@ -137,8 +141,8 @@ class Connection:
                 raise self._end or ending(self._socket)
             events, answers = self._dialogue.read(frame)
             self._answers += answers
-            if events or not answers:
-                self._early.append(events)
+            self._early += events
+            self.frames += not answers
         return self._answers.pop(0)
 
     async def _greet(self, socket: StreamSocket) -> None:
@@ -153,14 +157,14 @@ class Connection:
         except ConnectionClosed as error:
             raise self._end or ending(socket) from error
         # From here to the end without a pause: nothing may come in between.
-        self._listener(StreamReady(self._dialogue.stream))
-        for events in self._early:
-            self._tell(events)
-        socket.take = self._deliver
+        for event in (StreamReady(self._dialogue.stream), *self._early):
+            self._listener(event)
+        socket.take, socket.rest = self._deliver, self._tell_held
         while not self._inbox.empty():
             frame = self._inbox.get_nowait()
             if frame is not None:
                 self._deliver(frame)
+        self._tell_held()
 
     def _put_by(self, frame: bytes) -> None:
         """Keep a frame for the greeting."""
@@ -176,11 +180,11 @@ class Connection:
             return
         try:
             events, answers = self._dialogue.read(frame)
-            if not answers:
-                self._tell(events)
-                return
             for event in events:
                 self._listener(event)
+            if not answers:
+                self.frames += 1
+                return
             for answer in answers:
                 for event in self._dialogue.heed(answer):
                     self._listener(event)
@@ -189,10 +193,14 @@ class Connection:
         except Exception as error:  # noqa: BLE001  # raised again by run, whose loop then ends
             self._finish(error)
 
-    def _tell(self, events: Sequence[StreamEvent]) -> None:
-        for event in events:
-            self._listener(event)
-        self.frames += 1
+    def _tell_held(self) -> None:
+        """Hand over what the frames so far have left, when there are no more for now."""
+        if self._end is None:
+            try:
+                for event in self._dialogue.held():
+                    self._listener(event)
+            except Exception as error:  # noqa: BLE001  # likewise
+                self._finish(error)
         if self._waiters:
             self._wake()
 

@@ -65,6 +65,10 @@ class DataDialogue:
         """Return what a frame tells, and what in it answers us."""
         return self._messages.read(frame)
 
+    def held(self) -> Sequence[StreamEvent]:
+        """Return what was read and not told yet."""
+        return self._messages.held()
+
     async def greet(self, talk: Talk[Answer]) -> None:
         """Authenticate and subscribe.
 
@@ -140,6 +144,10 @@ class UpdatesDialogue:
     def read(self, frame: bytes) -> tuple[Sequence[StreamEvent], Sequence[Reply]]:
         """Return what a frame tells, and what in it answers us."""
         return self._messages.read(frame)
+
+    def held(self) -> Sequence[StreamEvent]:
+        """Return nothing: every update is told at once."""
+        return ()
 
     async def greet(self, talk: Talk[Reply]) -> None:
         """Authenticate and listen.

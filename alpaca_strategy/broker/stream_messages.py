@@ -92,6 +92,8 @@ _ANSWERS: Final = (Success, Refusal, Subscription)
 _Passed: TypeAlias = _Quote | _Bar | _UpdatedBar | _DailyBar | _Bands | _Imbalance
 _Message: TypeAlias = StreamTrade | TradeCorrection | TradeCancel | TradingStatus | Answer | _Passed
 _KNOWN: Final = frozenset("tcxsqbudli") | {"success", "error", "subscription"}
+_ONLY_TRADES: Final = frozenset({StreamTrade})
+_NOTHING: Final[tuple[tuple[()], tuple[()]]] = ((), ())
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -112,6 +114,9 @@ _JSON: Final = _Codec(msgspec.json)
 class DataMessages:
     """Reads the frames of the data stream.
 
+    Trades are held until something else comes, or until they are asked for: whoever listens gets
+    those of many small frames together.
+
     Attributes:
         unknown: How many messages came of each kind that we do not know.
     """
@@ -119,9 +124,20 @@ class DataMessages:
     def __init__(self) -> None:
         self.unknown: Counter[str] = Counter()
         self._halts = Halts()
+        self._trades: list[StreamTrade] = []
+
+    def held(self) -> Sequence[StreamEvent]:
+        """Return what is held, and hold nothing any more."""
+        if not self._trades:
+            return ()
+        trades, self._trades = self._trades, []
+        return (MarketFrame(trades=trades),)
 
     def read(self, frame: bytes) -> tuple[Sequence[StreamEvent], Sequence[Answer]]:
-        """Return what a frame tells, and what in it answers us."""
+        """Return what a frame tells, and what in it answers us; frames of trades are held.
+
+        Nothing is told before what came before it.
+        """
         # No MessagePack array begins with these bytes; the encoding is the venue's choice.
         codec = _JSON if frame[:1] in {b"[", b"{"} else _PACKED
         nonsense: list[StreamEvent] = []
@@ -129,9 +145,9 @@ class DataMessages:
             items = codec.frame(frame)
         except _UNREADABLE:
             items = self._one_by_one(frame, codec, nonsense)
-        kinds = set(map(type, items))
-        if kinds == {StreamTrade} and not nonsense:
-            return (MarketFrame(trades=items),), ()
+        if items and not nonsense and _ONLY_TRADES.issuperset(map(type, items)):
+            self._trades += items
+            return _NOTHING
         answers = [item for item in items if isinstance(item, _ANSWERS)]
         halts = self._read_halts(items, nonsense)
         told = MarketFrame(
@@ -140,9 +156,10 @@ class DataMessages:
             cancels=[item for item in items if type(item) is TradeCancel],
             halts=halts,
         )
+        events = list(self.held())
         if told.trades or told.corrections or told.cancels or told.halts:
-            return [told, *nonsense], answers
-        return nonsense, answers
+            events.append(told)
+        return [*events, *nonsense], answers
 
     def _read_halts(self, items: Sequence[Any], nonsense: list[StreamEvent]) -> list[HaltNotice]:
         halts: list[HaltNotice] = []

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -89,6 +89,7 @@ class StreamSocket(ClientConnection):
 
     Attributes:
         take: Takes a message.
+        rest: Is called when everything is taken that one read of the socket brought.
     """
 
     def __init__(
@@ -97,22 +98,30 @@ class StreamSocket(ClientConnection):
         super().__init__(*given, **named)
         self.take = take
         self._ended = ended
+        self.rest: Callable[[], None] = _rest
         self._pieces: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        """Take what a read of the socket brought."""
+        super().data_received(data)
+        self.rest()
 
     def process_event(self, event: Event) -> None:
         """Take a frame; pings, pongs and the handshake are the library's business."""
-        if self.response is None or not isinstance(event, Frame):
-            super().process_event(event)
-        elif event.opcode in {Opcode.BINARY, Opcode.TEXT, Opcode.CONT}:
-            if event.fin and not self._pieces:
-                self.take(bytes(event.data))
-                return
-            self._pieces.append(bytes(event.data))  # their sum is within max_size
-            if event.fin:
-                whole, self._pieces = b"".join(self._pieces), []
-                self.take(whole)
+        opcode = event.opcode if isinstance(event, Frame) and self.response is not None else None
+        if opcode is Opcode.BINARY or opcode is Opcode.TEXT or opcode is Opcode.CONT:
+            self._take_frame(cast("Frame", event))
         else:
             super().process_event(event)
+
+    def _take_frame(self, frame: Frame) -> None:
+        data = bytes(frame.data)
+        if self._pieces or not frame.fin:
+            self._pieces.append(data)  # their sum is within max_size
+            if not frame.fin:
+                return
+            data, self._pieces = b"".join(self._pieces), []
+        self.take(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that nothing more comes."""
@@ -170,6 +179,10 @@ async def open_socket(
         raise LostError(msg) from error
     assert isinstance(socket, StreamSocket)  # noqa: S101  # our own factory made it
     return socket
+
+
+def _rest() -> None:
+    """Do nothing: nobody listens yet."""
 
 
 def _turned_away(status: int) -> LostError:

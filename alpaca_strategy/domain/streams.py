@@ -69,7 +69,7 @@ class HaltNotice:
 
 @dataclass(frozen=True, slots=True)
 class MarketFrame:
-    """What one frame of the data stream says.
+    """What frames of the data stream say that came together.
 
     Attributes:
         trades: In the order of arrival, as `market.live_tape` takes them.

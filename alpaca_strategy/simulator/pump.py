@@ -55,6 +55,7 @@ class Pump:
         self._woken = asyncio.Event()
         self._turn = asyncio.Lock()
         self._stepping = self._driven = self._jumped = False
+        self.streams.heard = self._woken.set
         self._clock.watchers.append(self._clock_changed)
         self._exchange.poke = self._woken.set
         self._exchange.listeners.append(self.streams.update)

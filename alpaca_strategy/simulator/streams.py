@@ -92,6 +92,7 @@ class Streams:
         dropped: How many clients were too slow on each endpoint.
         told: Trade updates so far, whether anyone listened or not.
         last_update: The last of them.
+        heard: Called when somebody has begun to listen: there may be something to tell at once.
         sip_allowed: The account may listen to /v2/sip.
     """
 
@@ -114,6 +115,7 @@ class Streams:
         self.dropped: Counter[str] = Counter()
         self.told = 0
         self.last_update: dict[str, Any] | None = None
+        self.heard: Callable[[], None] = lambda: None
         self._serial = 0
 
     # Connections
@@ -208,6 +210,7 @@ class Streams:
     def became_ready(self, connection: Connection) -> None:
         """Let the faults that waited for a connection strike."""
         connection.ready = True
+        self.heard()
         for rule in self.faults.of(AT_ONCE, connection.stream, self.now_ns()):
             self._strike(rule, connection)
 

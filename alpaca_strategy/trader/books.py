@@ -31,6 +31,7 @@ _PATIENCE_S: Final = 10
 #: How long cancelled purchases may take to end before a decision no longer waits for them.
 _CANCEL_S: Final = 2
 _OPEN_RETRY_S: Final = 5
+_STILL_OPEN_S: Final = 30
 _BEFORE_OPEN: Final = timedelta(hours=6)
 
 
@@ -277,15 +278,16 @@ class Books:
             await work.until(until_ns, self.desk.news)
 
     async def watch_open(self) -> None:
-        """When the session should open, ask the venue whether it has."""
+        """While the session should be on, ask the venue whether it is: it may close any time."""
         while self.world.clock.now_ns() < self.plan.closes_ns:
+            why: str | None = "the venue says that it is closed"
             try:
-                clock = await self.desk.work.venue(self.world.broker.clock)
-            except VenueError as error:
-                self.holds.set(Hold.CLOSED, f"the venue does not say whether it is open: {error}")
-            else:
-                if clock.is_open:
-                    self.holds.lift(Hold.CLOSED)
-                    return
-                self.holds.set(Hold.CLOSED, "the venue says that it is closed")
-            await self.desk.work.until(self.world.clock.now_ns() + _OPEN_RETRY_S * SECOND_NS)
+                if (await self.desk.work.venue(self.world.broker.clock)).is_open:
+                    why = None
+            except VenueError as error:  # what it said last stands
+                closed = Hold.CLOSED in self.holds
+                why = f"the venue does not say whether it is open: {error}" if closed else None
+            if self.world.clock.now_ns() < self.plan.closes_ns and self.holds.put(Hold.CLOSED, why):
+                log.info("session_watched", closed=why)
+            pause_s = _STILL_OPEN_S if why is None else _OPEN_RETRY_S
+            await self.desk.work.until(self.world.clock.now_ns() + pause_s * SECOND_NS)

@@ -15,11 +15,17 @@ _TURNS: Final = 5
 
 
 class RealClock:
-    """The machine's time; whether the venue's is the same is checked, not assumed."""
+    """The machine's time, read once: whoever sets its clock moves no minute of the session.
+
+    Whether the venue's is the same is checked, not assumed.
+    """
+
+    def __init__(self) -> None:
+        self._began_ns = time.time_ns() - time.monotonic_ns()
 
     def now_ns(self) -> int:
         """Return nanoseconds since 1970 UTC."""
-        return time.time_ns()
+        return self._began_ns + time.monotonic_ns()
 
     async def wait(self, until_ns: int, wake: asyncio.Event) -> None:
         """Return when that time has come, or the event is set."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, count
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -47,6 +48,7 @@ class Desk:
         on_journal: Told that something could not be written.
         news: Set whenever an order has changed, so that what waits for room looks again.
         last_sent: When the newest order left, by this machine's monotonic clock in seconds.
+        waited: Seconds that were spent waiting for the venue until then, since they were reset.
     """
 
     clock: Clock
@@ -59,6 +61,8 @@ class Desk:
     on_switch: Callable[[Switch | None], None]
     news: asyncio.Event = field(default_factory=asyncio.Event)
     last_sent: float = 0.0
+    waited: float = 0.0
+    _waiting: float = 0.0
 
     def now(self) -> datetime:
         """Return the venue's time."""
@@ -71,6 +75,7 @@ class Desk:
             intents: Written to the journal, and in the ledger.
             deadline_ns: What has not left by then is given up.
         """
+        self.waited = self._waiting = 0.0
         sales = [one for one in intents if one.ticket.side is Side.SELL]
         waiting = [one for one in intents if one.ticket.side is Side.BUY]
         refused = await self.send(sales)
@@ -84,7 +89,9 @@ class Desk:
                     self.give_up(intent, denial.sentence)
             waiting = [one for one, _ in refused if self._is_pending(one)]
             if waiting:
+                began = monotonic()
                 await self.work.until(deadline_ns, self.news)
+                self._waiting += monotonic() - began
 
     async def send(
         self, intents: Sequence[Intent], *, flattening: bool = False
@@ -126,7 +133,9 @@ class Desk:
         for intent, denial in late:
             if denial is not None:
                 self._hold_back(intent, denial.sentence)
+        began = monotonic()
         await asyncio.gather(*(self._post(intent) for intent, denial in late if denial is None))
+        self._waiting += monotonic() - began
         return refused
 
     def give_up(self, intent: Intent, why: str) -> None:
@@ -145,7 +154,7 @@ class Desk:
 
     async def _post(self, intent: Intent) -> None:
         ticket = intent.ticket
-        self.last_sent = asyncio.get_running_loop().time()
+        self.last_sent, self.waited = monotonic(), self._waiting
         outcome = await self.work.sending(self.broker.submit, ticket)
         pass_by("order_answered")
         log.info(

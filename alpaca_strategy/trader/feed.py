@@ -21,9 +21,12 @@ from alpaca_strategy.trader.work import Work
 log = structlog.get_logger(__name__)
 #: Trades are reported up to ten seconds late; so far before a gap is asked for again.
 _OVERLAP: Final = timedelta(seconds=30)
+#: The venue's clock may be ahead of ours, and a stream begins by the venue's.
+_AHEAD: Final = timedelta(seconds=5)
 #: And once more so long after it, for what the venue's history learns later than its stream.
 _SECOND_LOOK_S: Final = 10
 _RETRY_S: Final = 2
+_LOOK_AGAIN_NS: Final = 15 * SECOND_NS
 
 
 class Feed:
@@ -53,14 +56,18 @@ class Feed:
         self._generation = 0  # of the connection
         self._opens_ns = int(session.opens_at.timestamp()) * SECOND_NS
         self._closes_ns = int(session.closes_at.timestamp()) * SECOND_NS
-        self._alive_ns = 0
+        self._heard_ns = 0  # the newest trade of the stream
+        self._tried_ns = 0  # the newest connection, or the newest try to get another
+        self._in_doubt = False
         holds.set(Hold.DATA, "the market data stream is not connected yet")
 
     def take(self, frame: MarketFrame) -> None:
         """Take a frame of the stream."""
         if frame.trades:
             self.tape.extend(frame.trades)
-            self._alive_ns = self._clock.now_ns()
+            before, self._heard_ns = self._heard_ns, self._clock.now_ns()
+            if self._holds.lift(Hold.STALE):
+                self._silence_ended(_moment(before))
         if frame.corrections:
             self.tape.correct(frame.corrections)
         if frame.cancels:
@@ -68,10 +75,17 @@ class Feed:
         for halt in frame.halts:
             self._note_halt(halt)
 
+    def _silence_ended(self, since: datetime) -> None:
+        """What was not told in the silence is asked for, before anything is decided on the tape."""
+        self._holds.set(Hold.DATA, "the tape of the silence is asked for")
+        self._whole_until = min(self._whole_until, since)
+        self._work.start(self._catch_up(self._generation, self._now()))
+
     def ready(self) -> None:
         """The stream delivers from now on; what it missed is asked for."""
         self._generation += 1
-        self._alive_ns = self._clock.now_ns()
+        self._tried_ns = self._clock.now_ns()
+        self._heard_ns = self._heard_ns or self._tried_ns
         self._work.start(self._catch_up(self._generation, self._now()))
 
     def lost(self, reason: str) -> None:
@@ -79,24 +93,41 @@ class Feed:
         self._generation += 1
         if self._holds.set(Hold.DATA, reason):
             self.gaps += 1
-            # Whatever the stream brought last may have come with gaps shortly before.
-            self._whole_until = max(self._whole_until, self._now() - _OVERLAP)
+            # The stream may have been dead or mute since its last trade, and leaky before that.
+            self._whole_until = max(self._whole_until, _moment(self._heard_ns) - _OVERLAP)
         log.warning("market_data_lost", reason=reason)
 
-    def check(self) -> None:
-        """Notice a stream that is connected, and mute."""
+    def doubt(self) -> None:
+        """Something came that could not be read: what it may have told is asked for."""
+        if not self._in_doubt:
+            self._in_doubt = True
+            self._work.start(self._ask_again(self._generation))
+
+    async def _ask_again(self, generation: int) -> None:
+        await self._work.until(self._clock.now_ns() + _RETRY_S * SECOND_NS)
+        self._in_doubt = False
+        await self._fill(generation, self._now() - _OVERLAP, self._now())
+
+    def check(self) -> int:
+        """Notice a stream that is connected, and mute; return when to look again.
+
+        Only a trade that the stream brings shows that it is not: a new connection does not.
+        """
         now = self._clock.now_ns()
-        if not self._opens_ns <= now < self._closes_ns or Hold.DATA in self._holds:
+        if not self._opens_ns <= now < self._closes_ns:
             self._holds.lift(Hold.STALE)
-            return
-        silent_ns = now - max(self._alive_ns, self._opens_ns)
-        if silent_ns <= self._stale_ns:
-            self._holds.lift(Hold.STALE)
-            return
-        reason = f"no trade of any symbol for {silent_ns / SECOND_NS:.0f} s"
-        if self._holds.set(Hold.STALE, reason):
-            log.warning("market_data_stale", reason=reason)
-            self._streams.reconnect(Stream.DATA, reason)
+            return max(self._opens_ns, now + self._stale_ns)
+        if Hold.DATA in self._holds or Hold.MARKET in self._holds:  # silence is as it should be
+            return now + min(self._stale_ns, _LOOK_AGAIN_NS)
+        since_ns = max(self._heard_ns, self._opens_ns)
+        if (due_ns := max(since_ns, self._tried_ns) + self._stale_ns) > now:
+            return due_ns
+        reason = f"no trade of any symbol for {(now - since_ns) / SECOND_NS:.0f} s"
+        self._holds.set(Hold.STALE, reason)
+        log.warning("market_data_stale", reason=reason)
+        self._tried_ns = now
+        self._streams.reconnect(Stream.DATA, reason)
+        return now + self._stale_ns
 
     def price(self, symbol: str) -> Decimal | None:
         """Return the price of a symbol's newest trade in USD; None before the first."""
@@ -125,7 +156,7 @@ class Feed:
 
     async def _fill(self, generation: int, start: datetime, until: datetime) -> bool:
         """Ask for the trades of a gap until they come; False when the stream is lost meanwhile."""
-        start, until = start - _OVERLAP, min(until, self._session.closes_at)
+        start, until = start - _OVERLAP, min(until + _AHEAD, self._session.closes_at)
         while generation == self._generation:
             if until <= self._session.opens_at:
                 return True  # nothing before the open enters a bar
@@ -153,4 +184,8 @@ class Feed:
         log.warning("trading_status", symbol=halt.symbol, halted=halt.halted, why=halt.why)
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.now_ns() / SECOND_NS, UTC)
+        return _moment(self._clock.now_ns())
+
+
+def _moment(ns: int) -> datetime:
+    return datetime.fromtimestamp(ns / SECOND_NS, UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,10 +80,18 @@ class Broker(Protocol):
 
 
 class History(Protocol):
-    """Where the trades of today come from that the stream has not delivered."""
+    """Where that comes from which no stream has delivered."""
 
     def trades(self, symbols: Sequence[str], start: datetime, end: datetime) -> pa.Table:
         """Return trades in TRADE_SCHEMA, by symbol, in tape order. Blocks. Raises VenueError."""
+
+    def splits(self, since: Mapping[str, date], until: date) -> Mapping[str, Decimal]:
+        """Return shares for one old, of symbols that have split. Blocks. Raises VenueError.
+
+        Args:
+            since: By symbol, the day after which splits count.
+            until: The last day that counts.
+        """
 
 
 class Streams(Protocol):

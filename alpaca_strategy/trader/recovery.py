@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final, TypeVar
 
 import structlog
@@ -17,11 +16,12 @@ from alpaca_strategy.trader.clocks import SECOND_NS
 from alpaca_strategy.trader.crash_points import pass_by
 from alpaca_strategy.trader.holds import Hold
 from alpaca_strategy.trader.parts import Parts
-from alpaca_strategy.trader.plan import Plan, World
+from alpaca_strategy.trader.plan import Plan, World, nanoseconds
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _RETRY_S: Final = 1.0  # of this machine's time
+_TRIES: Final = 5
 
 
 async def recover(plan: Plan, world: World, parts: Parts) -> frozenset[int]:
@@ -48,6 +48,7 @@ async def recover(plan: Plan, world: World, parts: Parts) -> frozenset[int]:
     await parts.pulse.confirm()
     for known in left.intents:
         await _settle(known, parts)
+    parts.books.splits = await _splits(plan, world, parts)
     while not await parts.books.compare("start"):  # noqa: ASYNC110  # the venue is asked, not told
         await asyncio.sleep(_RETRY_S)
     parts.gatekeeper.assets = await _ask(world.broker.assets, plan.symbols, parts)
@@ -69,6 +70,23 @@ async def _ask(question: Callable[[Sequence[str]], T], about: Sequence[str], par
         except VenueError as error:
             log.warning("venue_not_answering", reason=str(error))
             await asyncio.sleep(_RETRY_S)
+
+
+async def _splits(plan: Plan, world: World, parts: Parts) -> Mapping[str, Decimal]:
+    """Return what has become of one old share, of symbols that split since they were entered.
+
+    Where the venue does not tell, nothing is explained: a split then shows as a difference.
+    """
+    since = {symbol: at.date() for symbol, at in parts.ledger.entered().items()}
+    for _ in range(_TRIES if since else 0):
+        try:
+            found = await parts.work.venue(world.history.splits, since, plan.session.day)
+        except VenueError as error:
+            log.warning("splits_not_known", reason=str(error))
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return found
+    return {}
 
 
 async def _settle(known: KnownIntent, parts: Parts) -> None:
@@ -97,22 +115,26 @@ async def _settle(known: KnownIntent, parts: Parts) -> None:
 
 
 async def check_clock(plan: Plan, world: World, parts: Parts) -> None:
-    """Compare this machine's time with the venue's; decisions by a wrong clock are wrong."""
+    """Compare the trader's time with the venue's; decisions by a wrong clock are wrong.
+
+    An answer that took long tells the venue's time less exactly; only what is surely off counts.
+    """
     if not plan.checks_clock:
         return
-    before = time.time_ns()
+    before = world.clock.now_ns()
     try:
         clock = await parts.work.venue(world.broker.clock)
     except VenueError:
         return  # the hold of the venue tells
-    middle = (before + time.time_ns()) / 2 / SECOND_NS
-    skew = timedelta(seconds=clock.now.timestamp() - middle)
+    after = world.clock.now_ns()
+    ahead_s = ((before + after) / 2 - nanoseconds(clock.now)) / SECOND_NS
+    doubt_s = (after - before) / 2 / SECOND_NS
     bound = plan.risk.max_clock_skew_s
     objection = None
-    if abs(skew.total_seconds()) > bound:
+    if abs(ahead_s) - doubt_s > bound:
         objection = (
-            f"this machine's clock is {-skew.total_seconds():+.1f} s off the venue's, and "
-            f"{bound:g} s are allowed; set it right"
+            f"this machine's clock was {ahead_s:+.1f} s off the venue's, and {bound:g} s are "
+            f"allowed; set it right and start the trader anew"
         )
-        log.warning("clock_is_wrong", skew_s=round(skew.total_seconds(), 2))
-    parts.holds.put(Hold.CLOCK, objection)
+    if parts.holds.put(Hold.CLOCK, objection):
+        log.warning("clock_compared", ahead_s=round(ahead_s, 2), objection=objection)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic
 from typing import Final
 
 import numpy as np
@@ -83,15 +83,22 @@ class Rounds:
             await self.confirm_lock()
             await self.work.until(self.plan.due_ns(minute))
             self.stages = {}
-            started = perf_counter()
+            started = monotonic()
             decision, wishes = await self._decide(minute)
             self._stage("decision", started)
             pass_by("decision_made")
             await self._carry_out(decision, wishes)
+            if self.desk.last_sent > started:
+                self.stages["last_order"] = self.desk.last_sent - started
+                self.stages["last_order_without_venue"] = (
+                    self.stages["last_order"] - self.desk.waited
+                )
+            log.info("round_played", minute=minute, orders=len(wishes),
+                     ms={name: round(s * 1e3, 3) for name, s in self.stages.items()})  # fmt: skip
 
     async def _carry_out(self, decision: Decision, wishes: Sequence[Wish]) -> None:
         intents = [self._intent(decision, wish) for wish in wishes]
-        started = perf_counter()
+        started = monotonic()
         try:
             await self.work.journal(self.world.journal.record_decision, decision, intents)
         except EnvironmentFaultError as error:
@@ -108,7 +115,7 @@ class Rounds:
         )  # fmt: skip
         for intent in intents:
             self.desk.ledger.add_intent(intent)
-        started = perf_counter()
+        started = monotonic()
         await self.desk.carry_out(intents, self.plan.deadline_ns(decision.minute))
         self._stage("orders", started)
 
@@ -120,7 +127,7 @@ class Rounds:
             return self._skipped(minute, objection), ()
         count = len(self.plan.symbols)
         scores, expected = np.full(count, np.nan), np.full(count, np.nan)
-        started = perf_counter()
+        started = monotonic()
         values, observed = self.feed.tape.bars(minute + 1)
         self._stage("bars", started)
         closes = np.where(observed, values[:, :, _CLOSE], np.nan)
@@ -130,10 +137,10 @@ class Rounds:
             if covered < self.plan.trading.min_coverage:
                 missing = f"only {covered:.0%} of the symbols have a bar of the last minutes"
                 return self._skipped(minute, missing), ()
-            started = perf_counter()
+            started = monotonic()
             window = self.windows.at(values, observed)
             self._stage("features", started)
-            started = perf_counter()
+            started = monotonic()
             scores, expected = await self.work.thinking(
                 self.world.scorer.score, window.features, window.usable
             )
@@ -142,7 +149,7 @@ class Rounds:
             if nonsense is not None:
                 return self._skipped(minute, nonsense), ()
             inputs = hashlib.sha256(window.features.data).digest()
-        started = perf_counter()
+        started = monotonic()
         now = self._situation(minute, closes, scores, expected)
         names, wishes = resolve(now, self.plan.rules)
         self._stage("rules", started)
@@ -230,4 +237,4 @@ class Rounds:
         )
 
     def _stage(self, name: str, started: float) -> None:
-        self.stages[name] = perf_counter() - started
+        self.stages[name] = monotonic() - started

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from alpaca_strategy.domain.journal import Switch, SwitchKind
-from alpaca_strategy.domain.orders import TradeUpdate
+from alpaca_strategy.domain.orders import OrderStatus, TradeUpdate
 from alpaca_strategy.domain.streams import (
     MarketFrame,
     Stream,
@@ -26,12 +26,18 @@ from alpaca_strategy.trader.clocks import MINUTE_NS, SECOND_NS
 from alpaca_strategy.trader.holds import Hold
 from alpaca_strategy.trader.parts import Parts
 from alpaca_strategy.trader.plan import Plan, World
-from alpaca_strategy.trader.recovery import recover
+from alpaca_strategy.trader.recovery import check_clock, recover
 
 log = structlog.get_logger(__name__)
-_CHECK_S: Final = 15  # between two looks at whether the stream is mute
 #: After the close, for executions of the closing auction to arrive.
 _AFTER_CLOSE_S: Final = 5
+#: What the trading stream may tell of an order without making anybody wonder. A busted or corrected
+#: trade does.
+_EVENTS: Final = frozenset({
+    "accepted", "calculated", "canceled", "done_for_day", "expired", "fill", "held", "new",
+    "order_cancel_rejected", "order_replace_rejected", "partial_fill", "pending_cancel",
+    "pending_new", "pending_replace", "rejected", "replaced", "stopped", "suspended",
+})  # fmt: skip
 _GRACEFUL_S: Final = 8.0  # of this machine's time: a stop takes no longer
 
 
@@ -130,7 +136,16 @@ class Trader:
         agenda.at(end, lambda: parts.work.start(self._close_the_day()))
         every = int(plan.trading.reconcile_every_s * SECOND_NS)
         self._repeat(now + every, every, lambda: parts.work.start(parts.books.compare("timer")))
-        self._repeat(now + _CHECK_S * SECOND_NS, _CHECK_S * SECOND_NS, parts.feed.check)
+        self._repeat(now + every, every, self._check_clock)
+        self._watch_the_tape()
+
+    def _check_clock(self) -> None:
+        if Hold.STARTING not in self.parts.holds:
+            self.parts.work.start(check_clock(self.plan, self.world, self.parts))
+
+    def _watch_the_tape(self) -> None:
+        """Look whether the stream is mute, and again when it may be."""
+        self.parts.agenda.at(self.parts.feed.check(), self._watch_the_tape)
 
     def _repeat(self, at_ns: int, every_ns: int, what: Callable[[], object]) -> None:
         def again() -> None:
@@ -156,6 +171,9 @@ class Trader:
             return
         if isinstance(event, TradeUpdate):
             parts.books.take(event)
+            if event.event not in _EVENTS or event.order.status is OrderStatus.OTHER:
+                words = f"an update {event.event!r} of an order {event.order.status_text!r}"
+                self._nonsense(StreamNonsense(Stream.UPDATES, words))
         elif isinstance(event, StreamReady):
             log.info("stream_ready", stream=event.stream.value)
             if event.stream is Stream.DATA:
@@ -165,11 +183,17 @@ class Trader:
         elif isinstance(event, StreamLost):
             self._lost(event)
         elif isinstance(event, StreamNonsense):
-            log.warning("stream_nonsense", stream=event.stream.value, what=event.what)
-            parts.count("nonsense")
-            if event.stream is Stream.UPDATES:
-                parts.work.start(parts.books.compare("surprise"))
+            self._nonsense(event)
         parts.work.changed.set()
+
+    def _nonsense(self, event: StreamNonsense) -> None:
+        """Count what cannot be understood, and ask for what it may have told."""
+        log.warning("stream_nonsense", stream=event.stream.value, what=event.what)
+        self.parts.count("nonsense")
+        if event.stream is Stream.UPDATES:
+            self.parts.work.start(self.parts.books.compare("surprise"))
+        else:
+            self.parts.feed.doubt()
 
     def _lost(self, event: StreamLost) -> None:
         self.parts.count(f"{event.stream.value}_lost")

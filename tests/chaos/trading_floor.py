@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import yaml
 
@@ -30,6 +31,7 @@ from alpaca_strategy.storage.journal import TradingJournal
 from alpaca_strategy.storage.trading_records import TradingReader
 
 PROCESS = Path(__file__).with_name("trader_process.py")
+NEW_YORK = ZoneInfo("America/New_York")
 SESSION = date(2026, 10, 5)
 SYMBOLS = ("TSLA", "F", "NVDA", "MSFT", "OXY", "LLY")
 #: Trades often, so that little time is enough to see much.
@@ -57,6 +59,7 @@ class Floor:
     session: date = SESSION
     seed: int = 0
     settings: dict[str, Any] = field(default_factory=lambda: SETTINGS)
+    told: dict[str, Any] = field(default_factory=dict)  # more for the process to know
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -71,6 +74,7 @@ class Floor:
             "url": self.simulator.url, "key": self.simulator.key, "secret": self.simulator.secret,
             "token": self.simulator.token, "session": self.session.isoformat(),
             "account": self.account, "database_url": self.database_url, "seed": self.seed,
+            **self.told,
         }  # fmt: skip
         log = (self.folder / f"trader-{len(self.processes)}.log").open("w")
         process = subprocess.Popen(
@@ -114,8 +118,9 @@ class Floor:
         return TradingReader(connect(self.database_url))
 
     def judge(self, *, flat: bool = True) -> list[str]:
-        """Return every violation of the invariants."""
+        """Return every violation of the invariants, from the morning of the session on."""
         truth = self.simulator.truth()
+        truth["orders"] = [one for one in truth["orders"] if _day(one) >= self.session]
         journal = TradingJournal(self.database_url, self.book)
         left = journal.recover(self.session)
         journal.close()
@@ -130,6 +135,10 @@ class Floor:
             *_all_settled(intents),
             *([] if not flat else [f"not flat: {p}" for p in truth["positions"]]),
         ]
+
+
+def _day(order: dict[str, Any]) -> date:
+    return datetime.fromisoformat(order["submitted_at"]).astimezone(NEW_YORK).date()
 
 
 def _one_order_an_intent(truth: dict[str, Any], intents: dict[str, Any]) -> Iterator[str]:
@@ -189,16 +198,16 @@ def _all_settled(intents: dict[str, Any]) -> Iterator[str]:
 @contextmanager
 def trading_floor(
     database_url: str, folder: Path, *, start: str = "15:40", rate: float = 0.0, seed: int = 0,
-    settings: dict[str, Any] | None = None, **options: Any,
+    settings: dict[str, Any] | None = None, session: date = SESSION, **options: Any,
 ) -> Iterator[Floor]:  # fmt: skip
     """Open a floor shortly before the close; a rate of 0 lets the trader move the clock."""
     options = {"trades": 3000, "zombie_s": 0, **options}
     pace = {"paused": True} if rate == 0 else {"rate": rate}
-    now = f"{SESSION.isoformat()}T{start}:00-04:00"
+    now = datetime.fromisoformat(f"{session}T{start}:00").replace(tzinfo=NEW_YORK).isoformat()
     with running_simulator(now=now, key="SIMFLOOR", seed=7 + seed, **pace, **options) as simulator:
         folder.mkdir(parents=True, exist_ok=True)
         floor = Floor(
-            simulator, database_url, folder, f"SIM-{uuid.uuid4().hex[:12]}", seed=seed,
+            simulator, database_url, folder, f"SIM-{uuid.uuid4().hex[:12]}", session, seed,
             settings=merged(SETTINGS, settings or {}),
         )  # fmt: skip
         try:

@@ -225,6 +225,32 @@ def test_the_history_tells_of_cancels_and_corrections_that_the_stream_did_not() 
     assert tape.counts.duplicates == 6
 
 
+def test_a_history_that_takes_a_trade_back_and_has_nothing_new() -> None:
+    before = [T(1, 1), T(MINUTE, 2, 11.0), T(2 * MINUTE, 3)]
+    after = [before[0], replace(before[1], update="canceled"), before[2]]
+    tape = new_tape()
+    for t in before:
+        tape.extend([t.streamed()])
+        assert bits(tape) != batch(after)
+    assert tape.extend_table(lake(after)) == 0
+    assert bits(tape) == batch(after)
+
+
+def test_going_back_does_not_add_a_priceless_minute_to_the_bar_before_it_twice() -> None:
+    """The vendor's rules give the volume of a minute without a price to the bar before it."""
+    many = [
+        T(0, 1), T(MINUTE, 2, size=700, conditions="F"), T(2 * MINUTE + 10, 3),
+        T(2 * MINUTE + 5, 4),
+    ]  # fmt: skip
+    tape = new_tape(VENDOR)
+    for t in many:
+        tape.extend([t.streamed()])
+        tape.bars()
+    values, _ = tape.bars(1)
+    assert values[0, SYMBOLS.index("AIG"), BAR_COLUMNS.index("volume")] == 800
+    assert bits(tape) == batch(many, VENDOR)
+
+
 def test_a_corrected_trade_has_the_time_that_the_history_gives_it() -> None:
     wrong, other = T(5, 1, 99.0), T(2 * MINUTE, 2)
     tape = new_tape()

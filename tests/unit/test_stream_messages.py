@@ -1,9 +1,10 @@
-"""What the two streams say becomes typed words; what cannot be read is told of, and no more lost."""
+"""What the two streams say becomes typed words; only what cannot be read is lost, and told of."""
 
 from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpaca_strategy.broker.stream_messages import (
+    Answer,
     DataMessages,
     Refusal,
     Subscription,
@@ -22,7 +24,7 @@ from alpaca_strategy.broker.stream_messages import (
 )
 from alpaca_strategy.broker.update_messages import Reply, UpdateMessages
 from alpaca_strategy.domain.orders import Fill, OrderStatus, Side, TradeUpdate
-from alpaca_strategy.domain.streams import HaltNotice, MarketFrame, StreamNonsense
+from alpaca_strategy.domain.streams import HaltNotice, MarketFrame, StreamEvent, StreamNonsense
 from alpaca_strategy.market.stream_trades import nanoseconds
 
 NS = 1_789_479_000_123_456_789
@@ -45,8 +47,13 @@ def text(*items: dict[str, Any]) -> bytes:
     return json.dumps([{**item, "t": TIME} for item in items]).encode()
 
 
+def read(frame: bytes, messages: DataMessages) -> tuple[list[StreamEvent], Sequence[Answer]]:
+    events, answers = messages.read(frame)
+    return [*events, *messages.held()], answers
+
+
 def only(frame: bytes, messages: DataMessages | None = None) -> MarketFrame:
-    (event,), answers = (messages or DataMessages()).read(frame)
+    (event,), answers = read(frame, messages or DataMessages())
     assert isinstance(event, MarketFrame)
     assert not answers
     return event
@@ -77,7 +84,7 @@ def test_payloads_that_the_venues_own_client_is_tested_with(shared_data: Path) -
         if fixture["kind"] != "ws_data" or not isinstance(payload.get("t"), dict):
             continue
         frame: bytes = msgpack.packb([{**payload, "t": msgpack.Timestamp(10, 10)}])
-        events, answers = messages.read(frame)
+        events, answers = read(frame, messages)
         assert not answers
         assert not any(isinstance(event, StreamNonsense) for event in events)
         seen.add(payload["T"])
@@ -134,6 +141,23 @@ def test_a_frame_that_is_garbage_is_told_of(frame: bytes) -> None:
 def test_no_frame_is_fatal(frame: bytes) -> None:
     DataMessages().read(frame)
     UpdateMessages().read(frame)
+
+
+def test_trades_of_many_frames_are_told_together_and_before_what_came_after_them() -> None:
+    messages = DataMessages()
+    for number in range(3):
+        assert messages.read(packed({**TRADE, "i": number})) == ((), ())
+    events, _ = messages.read(packed(CANCEL))
+    first, second = events
+    assert isinstance(first, MarketFrame)
+    assert isinstance(second, MarketFrame)
+    assert [trade.id for trade in first.trades] == [0, 1, 2]
+    assert len(second.cancels) == 1
+    messages.read(packed(TRADE))
+    (first, nonsense), _ = messages.read(b"\xc1")
+    assert isinstance(first, MarketFrame)
+    assert isinstance(nonsense, StreamNonsense)
+    assert messages.held() == ()
 
 
 def test_answers_are_told_apart_from_data() -> None:
@@ -236,7 +260,7 @@ ORDER = {
 }  # fmt: skip
 UPDATE = {
     "event": "partial_fill", "execution_id": "7922ab44", "order": ORDER, "price": "179.1",
-    "qty": "1.5", "position_qty": "-4", "timestamp": "2026-09-15T09:30:01.123456789-04:00",
+    "qty": "1.5", "position_qty": "-4", "timestamp": "2026-09-15T09:30:01.1234564-04:00",
 }  # fmt: skip
 
 
@@ -272,8 +296,10 @@ def test_numbers_instead_of_text_keep_their_digits() -> None:
     assert event.fill.price == Decimal("179.10000000000000001")
 
 
-@pytest.mark.parametrize("event", ["new", "canceled", "expired", "order_cancel_rejected", "rejected",
-                                   "struck_by_lightning", "trade_bust"])  # fmt: skip
+@pytest.mark.parametrize(
+    "event",
+    ["new", "canceled", "expired", "order_cancel_rejected", "struck_by_lightning", "trade_bust"],
+)
 def test_other_events_pass_with_their_word(event: str) -> None:
     found = heard(update(event=event, price="gone", qty="gone", position_qty="gone"))
     assert (found.event, found.fill, found.position_qty) == (event, None, None)
