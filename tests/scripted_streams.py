@@ -16,8 +16,8 @@ from alpaca_strategy.broker.streams import StreamTiming, VenueStreams
 from alpaca_strategy.domain.streams import StreamEvent
 
 Act = Callable[[ServerConnection], Awaitable[None]]
-KEY, SECRET = "PKDATAKEY0123", "data-secret-0123"
-OTHER_KEY, OTHER_SECRET = "PKTRADEKEY0123", "trade-secret-0123"
+KEY, SECRET = "PKDATAKEY0123", "data-secret-0123"  # pragma: allowlist secret
+OTHER_KEY, OTHER_SECRET = "PKTRADEKEY0123", "trade-secret-0123"  # pragma: allowlist secret
 SYMBOLS = ("AAPL", "MSFT")
 PATIENCE_S = 20.0
 FAST = StreamTiming(
