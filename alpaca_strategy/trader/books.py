@@ -110,7 +110,7 @@ class Books:
         """Take what the trading stream tells of an order."""
         self.updates += 1
         if not self.is_ours(update.order.client_order_id):
-            log.info("foreign_order", event=update.event, symbol=update.order.symbol)
+            log.info("foreign_order", told=update.event, symbol=update.order.symbol)
             self.desk.work.start(self.compare("surprise"))
             return
         change, fill = self.desk.ledger.apply_update(update, self.desk.now())

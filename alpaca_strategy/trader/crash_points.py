@@ -1,7 +1,8 @@
 """Labelled places at which a proof may kill the trader, as a power cut would.
 
 `TRADER_CRASH_AT=label:n` ends the process without any warning at the n-th time that a
-place is passed. Only the proofs set it; without it nothing happens here.
+place is passed; with `TRADER_CRASH_BY=stop` it freezes there, until somebody lets it go on. Only
+the proofs set them; without them nothing happens here.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ CRASH_POINTS: Final = (
     "recovered",
 )
 _label, _, _nth = os.environ.get("TRADER_CRASH_AT", "").partition(":")
+_by: Final = signal.SIGSTOP if os.environ.get("TRADER_CRASH_BY") == "stop" else signal.SIGKILL
 _passed: Counter[str] = Counter()
 
 
@@ -33,4 +35,4 @@ def pass_by(label: str) -> None:
         return
     _passed[label] += 1
     if label == _label and _passed[label] == int(_nth or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), _by)
