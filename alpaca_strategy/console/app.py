@@ -1,4 +1,4 @@
-"""The console: sessions, the quality of their data, models and backtests, as web pages.
+"""The console: sessions, their data, models, backtests and the trader, as web pages.
 
 The pages are whole in themselves: no script, no outside reference. The report of a backtest, which
 was made elsewhere, runs its own scripts, shut off from everything else. Whoever mounts the
@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse
 
 from alpaca_strategy import errors
 from alpaca_strategy.console.pages import render
-from alpaca_strategy.jobs import backtest_pages, model_pages
+from alpaca_strategy.jobs import backtest_pages, model_pages, trader_pages
 from alpaca_strategy.jobs import console as jobs
 
 log = structlog.get_logger(__name__)
@@ -59,6 +59,11 @@ SessionDay = Annotated[date, Path(description="A day of the exchange.")]
 _DAY_AND_HASH = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}$"
 ModelId = Annotated[str, Path(description="A model.", pattern=_DAY_AND_HASH)]
 BacktestId = Annotated[str, Path(description="A backtest.", pattern=_DAY_AND_HASH)]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+Account = Annotated[str, Path(description="A trading account.", pattern=_NAME)]
+Strategy = Annotated[str, Path(description="The first part of order ids.", pattern=_NAME)]
+OrderId = Annotated[str, Path(description="A client order id.", pattern=_NAME)]
+Minute = Annotated[int, Path(description="Of a session, from 0.", ge=0, le=1_000)]
 
 
 def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
@@ -77,7 +82,7 @@ def create_app(dependencies: Sequence[Any] = ()) -> FastAPI:
     app.add_exception_handler(errors.AlpacaStrategyError, _explain)
     app.add_exception_handler(RequestValidationError, _not_found)
 
-    for add in (_add_sessions, _add_models, _add_backtests):
+    for add in (_add_sessions, _add_models, _add_backtests, _add_traders, _add_trading):
         add(app)
     return app
 
@@ -141,6 +146,59 @@ def _add_backtests(app: FastAPI) -> None:
         headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
         table = backtest_pages.backtest_trades(backtest_id)
         return Response(table, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _add_traders(app: FastAPI) -> None:
+    @app.get("/trader", response_class=HTMLResponse)
+    @app.get("/trader/", response_class=HTMLResponse)
+    def traders(request: Request) -> Response:
+        """Show the trader that was heard of last, and all others."""
+        return page(request, "traders.html", all=trader_pages.traders_page())
+
+    @app.get("/trader/{account}/{strategy}", response_class=HTMLResponse)
+    def trader(request: Request, account: Account, strategy: Strategy) -> Response:
+        """Show one trader: how it is, what holds it back, what it holds."""
+        return page(request, "trader.html", page=trader_pages.trader_page(account, strategy))
+
+    @app.get("/trader/{account}/{strategy}/history", response_class=HTMLResponse)
+    def history(request: Request, account: Account, strategy: Strategy) -> Response:
+        """Show what did not agree, who turned the switch, and what else happened."""
+        about = trader_pages.history_page(account, strategy)
+        return page(request, "trader_history.html", page=about)
+
+
+def _add_trading(app: FastAPI) -> None:
+    root = "/trader/{account}/{strategy}/{day}"
+
+    @app.get(f"{root}/orders", response_class=HTMLResponse)
+    def orders(request: Request, account: Account, strategy: Strategy, day: SessionDay) -> Response:
+        """Show the orders of a session."""
+        about = trader_pages.session_page(account, strategy, day)
+        return page(request, "trader_orders.html", page=about)
+
+    @app.get(f"{root}/orders/{{order}}", response_class=HTMLResponse)
+    def order(
+        request: Request, account: Account, strategy: Strategy, day: SessionDay, order: OrderId
+    ) -> Response:
+        """Show one order, and what it came from."""
+        about = trader_pages.order_page(account, strategy, day, order)
+        return page(request, "trader_order.html", page=about)
+
+    @app.get(f"{root}/decisions", response_class=HTMLResponse)
+    def decisions(
+        request: Request, account: Account, strategy: Strategy, day: SessionDay
+    ) -> Response:
+        """Show the decisions of a session."""
+        about = trader_pages.session_page(account, strategy, day)
+        return page(request, "trader_decisions.html", page=about)
+
+    @app.get(f"{root}/decisions/{{minute}}", response_class=HTMLResponse)
+    def decision(
+        request: Request, account: Account, strategy: Strategy, day: SessionDay, minute: Minute
+    ) -> Response:
+        """Show one decision, name by name."""
+        about = trader_pages.decision_page(account, strategy, day, minute)
+        return page(request, "trader_decision.html", page=about)
 
 
 def page(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,6 +19,7 @@ from alpaca_strategy.config import PROJECT_ROOT
 from alpaca_strategy.console.charts import plot_of, scale_of
 from alpaca_strategy.jobs.backtest_figures import Measured
 from alpaca_strategy.jobs.model_figures import HEADLINES, Measure
+from alpaca_strategy.jobs.trader_words import is_model, say_for_how_long
 
 TEMPLATES = PROJECT_ROOT / "include" / "templates" / "console"
 
@@ -47,6 +50,27 @@ MODEL_STATES = {
     "refused": ("refused", "✕"),
     "damaged": ("damaged", "✕"),
     "retired": ("retired", ""),
+}
+
+#: How a trader is, the sign that says it without colour, and whether that is good.
+TRADER_STATES = {
+    "trading": ("trading", "●", "good"),
+    "waiting": ("alive, waiting", "○", "good"),
+    "starting": ("alive, starting", "◌", "good"),
+    "held": ("alive, buys nothing", "◐", "warn"),
+    "blocked": ("alive, sends nothing", "✕", "bad"),
+    "dead": ("dead or hanging", "✕", "bad"),
+    "stopped": ("stopped", "■", "quiet"),
+}
+
+#: Signs that say without colour how an order ended.
+ORDER_SIGNS = {"good": "✓", "warn": "◐", "bad": "✕", "": ""}
+
+#: How the switch was turned, and how that stands.
+TURNS = {
+    "kill": ("killed", "✕", "bad"),
+    "halt": ("halted", "◐", "warn"),
+    "rearm": ("re-armed", "✓", "good"),
 }
 
 #: What a gate decided, in a word or two.
@@ -91,12 +115,22 @@ def _environment() -> Environment:
         percent=percent,
         whole_names=whole_names,
         written=written,
+        clock=clock,
+        moment=moment,
+        lately=lately,
+        exactly=exactly,
+        span=say_for_how_long,
+        shell=shlex.quote,
     )
+    environment.tests.update(model_name=is_model)
     environment.globals.update(
         STATES=STATES,
         MODEL_STATES=MODEL_STATES,
         VERDICTS=VERDICTS,
         CHANGES=CHANGES,
+        TRADER_STATES=TRADER_STATES,
+        ORDER_SIGNS=ORDER_SIGNS,
+        TURNS=TURNS,
         HEADLINES=HEADLINES,
         plot_of=plot_of,
         scale_of=scale_of,
@@ -202,6 +236,34 @@ def new_york(moment: datetime | None) -> str:
         return "\N{EN DASH}"
     local = moment.astimezone(UTC).astimezone(ZoneInfo("America/New_York"))
     return f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
+
+
+def clock(moment: datetime | None, *, seconds: bool = True) -> str:
+    """Write the time of day in the exchange's time."""
+    if moment is None:
+        return "\N{EN DASH}"
+    local = moment.astimezone(UTC).astimezone(ZoneInfo("America/New_York"))
+    return f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+
+
+def moment(at: datetime | None) -> str:
+    """Write a moment in the exchange's time, to the second."""
+    if at is None:
+        return "\N{EN DASH}"
+    local = at.astimezone(UTC).astimezone(ZoneInfo("America/New_York"))
+    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+
+
+def lately(at: datetime | None, now: datetime) -> str:
+    """Write the time of day in the exchange's time; with the date unless that is today's."""
+    zone = ZoneInfo("America/New_York")
+    today = at is not None and at.astimezone(zone).date() == now.astimezone(zone).date()
+    return clock(at) if today else moment(at)
+
+
+def exactly(value: Decimal) -> str:
+    """Write shares or a price with all of its digits."""
+    return _grouped(f"{value:f}".replace("-", "\N{MINUS SIGN}"))
 
 
 def weekday(day: date) -> str:

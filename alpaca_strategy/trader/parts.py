@@ -78,6 +78,7 @@ class Parts:
         )  # fmt: skip
 
     def _judge(self, intent: Intent) -> Denial | None:
+        self.pulse.watch_lock()
         return self.gatekeeper.judge(intent)
 
     def _switched(self, switch: Switch | None) -> None:

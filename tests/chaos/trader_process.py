@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from broken_traders import break_it
 
 from alpaca_strategy.config import load_settings
 from alpaca_strategy.errors import AlpacaStrategyError
@@ -133,6 +134,8 @@ def quiet_sessions(day: date, symbols: int) -> list[SessionBefore]:
 async def trade(told: dict[str, Any]) -> dict[str, Any]:
     settings = load_settings()
     configure_logging(settings.logging)
+    if "defect" in told:
+        break_it(told["defect"], told.get("times", 0))
     day, symbols = date.fromisoformat(told["session"]), settings.symbols()
     url, stream = told["url"], told["url"].replace("http", "ws", 1)
     gateway = Gateway(

