@@ -507,7 +507,7 @@ def test_a_model_that_is_not_there_is_said_in_a_sentence(client, path, sentence)
 
 def test_every_page_leads_to_the_other_rooms_and_marks_its_own(client):
     model = register()
-    rooms = ["/", "/models/", "/backtests/"]
+    rooms = ["/", "/models/", "/backtests/", "/trader/"]
     for path, own in (*((room, room) for room in rooms), (f"/models/{model}", "/models/")):
         links = client.get(path).text.split("<nav")[1].split("</nav>")[0]
         assert re.findall(r'href="([^"]*)"', links) == rooms
