@@ -18,6 +18,7 @@ from alpaca_strategy.config import Settings, home
 from alpaca_strategy.domain.market import Session, Venue
 from alpaca_strategy.errors import CredentialsError, NotASessionError, SettingsError, UserError
 from alpaca_strategy.jobs.in_service import model_in_service, sessions_before
+from alpaca_strategy.jobs.trader_metrics import served
 from alpaca_strategy.jobs.trader_wiring import Gateway, broker_of, limits_of, market_of, wire
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.storage.records import SessionStatus
@@ -88,7 +89,9 @@ def _trade(
             settings, gateway, account=account, database_url=url, session=session, scorer=scorer,
             before=before, broker=broker, market=market, logs=logs_folder(),
         )  # fmt: skip
-        ending = await trader.run()
+        with served(settings.trading.metrics_port, trader.parts) as look:
+            trader.parts.on_beat = look
+            ending = await trader.run()
         return asdict(ending) | {
             "account": account,
             "session": session.day.isoformat(),

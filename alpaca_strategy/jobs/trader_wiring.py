@@ -30,6 +30,7 @@ from alpaca_strategy.jobs.candidate import code_version
 from alpaca_strategy.jobs.rules import rules_of
 from alpaca_strategy.market.conditions import load_condition_table
 from alpaca_strategy.market.live_tape import LiveTape
+from alpaca_strategy.storage.database import check_schema, connect
 from alpaca_strategy.storage.journal import TradingJournal
 from alpaca_strategy.strategy.limits import Limits
 from alpaca_strategy.trader.clocks import SECOND_NS, LockstepClock, RatedClock, RealClock
@@ -140,7 +141,16 @@ def wire(
     scorer: Scorer, before: Sequence[SessionBefore], broker: TradingApi, market: MarketData,
     logs: Path | None = None,
 ) -> Trader:  # fmt: skip
-    """Put a trader together; nothing is connected yet. Called within its event loop."""
+    """Put a trader together; called within its event loop. Only the database has been looked at.
+
+    Raises:
+        EnvironmentFaultError: The database has another schema than this code.
+    """
+    engine = connect(database_url)
+    try:
+        check_schema(engine)
+    finally:
+        engine.dispose()
     symbols = settings.symbols()
     rules, _ = rules_of(settings, symbols)
     run = TraderRun(

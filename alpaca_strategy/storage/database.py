@@ -8,12 +8,18 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Engine, NullPool, create_engine, event, text
 from sqlalchemy.engine import ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
 from alpaca_strategy.config import PROJECT_ROOT
-from alpaca_strategy.errors import DiskSpaceError, ServiceUnavailableError, SettingsError
+from alpaca_strategy.errors import (
+    DiskSpaceError,
+    EnvironmentFaultError,
+    ServiceUnavailableError,
+    SettingsError,
+)
 
 MIGRATIONS = PROJECT_ROOT / "include" / "migrations"
 CONNECT_TIMEOUT_S = 5
@@ -167,6 +173,23 @@ def migrate(engine: Engine) -> None:
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS market"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def check_schema(engine: Engine) -> None:
+    """Check that the database has the schema that this code was written for.
+
+    Raises:
+        EnvironmentFaultError: It has an older or a newer one, or none; or Postgres does not answer.
+    """
+    wanted = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT version_num FROM market.schema_version")).scalar()
+    if found != wanted:
+        msg = (
+            f"The database at {where(engine.url)} has schema {found}, and this code was written "
+            f"for {wanted}; run `alpaca-strategy up` of the version that is to trade."
+        )
+        raise EnvironmentFaultError(msg)
 
 
 def is_lock_timeout(error: BaseException) -> bool:

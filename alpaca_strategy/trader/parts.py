@@ -37,6 +37,7 @@ class Parts:
         minute: Of the session that ended last; None before the first.
         phase: starting, waiting, trading, stopped.
         obey: Told of the switch as the journal has it.
+        on_beat: Told of every heartbeat.
     """
 
     def __init__(
@@ -46,11 +47,14 @@ class Parts:
         self.minute: int | None = None
         self.phase: str | None = None
         self.obey: Callable[[Switch | None], None] = lambda _: None
+        self.on_beat: Callable[[Heartbeat], None] = lambda _: None
+        self._held_since: dict[str, str] = {}
         self._plan = plan
         self._world = world
         self._counts: Counter[str] = Counter()
         self._started = time.monotonic()
         self.agenda, self.work = agenda, work
+        work.on_journal_failure = lambda: self.count("journal_failures")
         self.holds, self.ledger, self.trail = Holds(), Ledger(), PaperTrail(logs)
         self.holds.set(Hold.STARTING, "not yet recovered")
         self.holds.set(Hold.UPDATES, "the trading stream is not connected yet")
@@ -90,7 +94,7 @@ class Parts:
 
     def heartbeat(self) -> Heartbeat:
         """Return what the trader has to say of itself now."""
-        return Heartbeat(
+        beat = Heartbeat(
             run_id=self._plan.run.id,
             at=datetime.now(UTC),
             venue_at=moment(self._world.clock.now_ns()),
@@ -100,6 +104,15 @@ class Parts:
             last_data_at=self.feed.newest,
             detail=self.detail(),
         )
+        self.on_beat(beat)
+        return beat
+
+    def _since(self) -> dict[str, str]:
+        """Return when each hold was first seen in force, by the venue's time."""
+        now = moment(self._world.clock.now_ns()).isoformat(timespec="seconds")
+        known = self._held_since
+        self._held_since = {name: known.get(name, now) for name in self.holds.as_dict()}
+        return self._held_since
 
     def _phase(self) -> str:
         if self.phase is not None:
@@ -138,6 +151,7 @@ class Parts:
             "gaps": self.feed.gaps,
             "halted_symbols": dict(self.feed.halted),
             "counts": dict(self._counts),
+            "holds_since": self._since(),
             "differences": list(books.differences),
             "uptime_s": round(time.monotonic() - self._started, 1),
         }

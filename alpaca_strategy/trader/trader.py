@@ -38,7 +38,9 @@ _EVENTS: Final = frozenset({
     "order_cancel_rejected", "order_replace_rejected", "partial_fill", "pending_cancel",
     "pending_new", "pending_replace", "rejected", "replaced", "stopped", "suspended",
 })  # fmt: skip
-_GRACEFUL_S: Final = 8.0  # of this machine's time: a stop takes no longer
+#: Of this machine's time: what a stop may take, and the farewell after it.
+_GRACEFUL_S: Final = 5.0
+_FAREWELL_S: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,7 @@ class Trader:
     async def _finish(self) -> None:
         self.parts.phase = "stopped"
         try:
-            async with asyncio.timeout(_GRACEFUL_S / 2):
+            async with asyncio.timeout(_FAREWELL_S):
                 await self.parts.pulse.confirm()
         except TimeoutError:
             log.warning("last_heartbeat_not_written")

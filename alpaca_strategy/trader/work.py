@@ -6,8 +6,10 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
+
+from alpaca_strategy.errors import EnvironmentFaultError
+from alpaca_strategy.trader.hands import Hands
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +42,7 @@ class Work:
 
     Attributes:
         changed: Set whenever the main loop should look up.
+        on_journal_failure: Called whenever the journal could not be read or written.
     """
 
     def __init__(self, agenda: Agenda, *, settled: Callable[[], None] = lambda: None) -> None:
@@ -50,15 +53,16 @@ class Work:
             settled: Called whenever something has been finished.
         """
         self.changed = asyncio.Event()
+        self.on_journal_failure: Callable[[], None] = lambda: None
         self._agenda = agenda
         self._settled = settled
         self._busy = 0
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._venue = ThreadPoolExecutor(8, thread_name_prefix="venue")
-        self._sending = ThreadPoolExecutor(32, thread_name_prefix="orders")
+        self._venue = Hands(8, "venue")
+        self._sending = Hands(32, "orders")
         # One thread, so that what is written later stands later.
-        self._journal = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._thinking = ThreadPoolExecutor(1, thread_name_prefix="scores")
+        self._journal = Hands(1, "journal")
+        self._thinking = Hands(1, "scores")
         self.defect: BaseException | None = None
 
     @property
@@ -92,15 +96,19 @@ class Work:
 
     async def journal(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a call to the journal; one after the other, in order."""
-        return await self._thread(self._journal, lambda: call(*args, **kwargs))
+        try:
+            return await self._thread(self._journal, lambda: call(*args, **kwargs))
+        except EnvironmentFaultError:
+            self.on_journal_failure()
+            raise
 
     async def thinking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask the model, without holding up what comes in."""
         return await self._thread(self._thinking, lambda: call(*args, **kwargs))
 
     @staticmethod
-    async def _thread(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, call)
+    async def _thread(hands: Hands, call: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(hands.ask(call))
 
     async def until(self, when_ns: int, event: asyncio.Event | None = None) -> None:
         """Wait within `start`ed work until that time, or until the event is set."""
@@ -125,5 +133,5 @@ class Work:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for pool in (self._venue, self._sending, self._journal, self._thinking):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for hands in (self._venue, self._sending, self._journal, self._thinking):
+            hands.close()
