@@ -95,8 +95,9 @@ class OwnServer:
 
     def close(self) -> None:
         """End it, and delete its data."""
-        with suppress(psutil.NoSuchProcess):
-            self.crash()
+        if self._process is not None:  # the wheel does not know of one that was started anew
+            with suppress(psutil.NoSuchProcess):
+                self.crash()
         self._server.cleanup()
 
 

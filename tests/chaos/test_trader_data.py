@@ -25,7 +25,6 @@ from alpaca_strategy.model.calibration import Calibration
 from alpaca_strategy.model.checkpoint import Card, Model, dump_model
 from alpaca_strategy.model.network import Ranker
 from alpaca_strategy.model.presets import NetworkShape
-from alpaca_strategy.storage.database import connect, migrate
 from tests.registered_models import NOW, SAID, a_version
 
 #: As a trader starts with: 30 names, of which 95 % must have a bar of the last minutes.
@@ -35,14 +34,6 @@ STRICT: dict[str, Any] = {
 }  # fmt: skip
 MADNESS = ("nan", "infinite", "constant", "exploded",
            "expected_nan", "expected_infinite", "expected_exploded")  # fmt: skip
-
-
-@pytest.fixture
-def trading_database(database_url: str) -> str:
-    engine = connect(database_url)
-    migrate(engine)
-    engine.dispose()
-    return database_url
 
 
 def live_through(floor: Floor, *, flat: bool = True) -> tuple[dict[str, Any], Journal]:

@@ -20,18 +20,9 @@ from trader_process import ScriptedScorer
 from trading_floor import SYMBOLS, Floor, trading_floor
 
 from alpaca_strategy.domain.journal import Decision
-from alpaca_strategy.storage.database import connect, migrate
 
 #: No trade is told late: what is on the tape at a minute's end is what the history has of it.
 PUNCTUAL: dict[str, Any] = {"late_share": 0, "partial_prob": 0.3}
-
-
-@pytest.fixture
-def trading_database(database_url: str) -> str:
-    engine = connect(database_url)
-    migrate(engine)
-    engine.dispose()
-    return database_url
 
 
 def live_through(floor: Floor) -> Journal:

@@ -16,7 +16,6 @@ import pytest
 from trading_floor import NEW_YORK, SYMBOLS, Floor, trading_floor
 
 from alpaca_strategy.market.calendar import exchange_calendar
-from alpaca_strategy.storage.database import connect, migrate
 
 DAYS = 20
 TROUBLES_A_DAY = 8
@@ -57,14 +56,6 @@ ENGINE_TROUBLES: tuple[dict[str, Any], ...] = (
     {"fill_delay_ms": 4000.0},
     {"cancel_race": "fill"},
 )
-
-
-@pytest.fixture
-def trading_database(database_url: str) -> str:
-    engine = connect(database_url)
-    migrate(engine)
-    engine.dispose()
-    return database_url
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,11 @@ from alpaca_strategy.jobs.trade import session_now
 from alpaca_strategy.market.calendar import exchange_calendar
 from alpaca_strategy.sections import RiskSettings
 from alpaca_strategy.simulator.launch import RunningSimulator, running_simulator
-from alpaca_strategy.storage.database import connect, migrate
 from alpaca_strategy.trader import clocks
 from alpaca_strategy.trader.clocks import SECOND_NS, RealClock
 from alpaca_strategy.trader.holds import Hold, Holds
 from alpaca_strategy.trader.recovery import check_clock
 from alpaca_strategy.trader.work import Agenda, Work
-
-
-@pytest.fixture
-def trading_database(database_url: str) -> str:
-    engine = connect(database_url)
-    migrate(engine)
-    engine.dispose()
-    return database_url
 
 
 def at(clock: str) -> str:

@@ -96,6 +96,14 @@ class Floor:
         ending: dict[str, Any] = json.loads(output)
         return ending
 
+    def play_out(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        """Stop a trader and the venue's clock, and let one that moves it end the session."""
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            self.finish(process)
+        self.simulator.clock(paused=True)
+        return self.finish(self.start())
+
     def log(self, lines: int = 60) -> str:
         """Return the end of what the newest trader has logged."""
         path = self.folder / f"trader-{len(self.processes) - 1}.log"
