@@ -20,7 +20,8 @@ AlpacaStrategyError
     ├── QualityError          a critical expectation failed for the whole session
     ├── NotPublishedError     a session that was asked for has not been published
     ├── BusyError             another run is working on the same session
-    │   └── SupersededError   a decision was made about another champion than there is now
+    │   ├── SupersededError   a decision was made about another champion than there is now
+    │   └── LeaseEndedError   a trader's right to trade is over
     ├── TooFewSessionsError   training needs more sessions than are published
     ├── TrainingError         training came to no usable model
     ├── ModelRefusedError     a model is foreign, expired, or of other features or another feed
@@ -127,6 +128,10 @@ class BusyError(DataError):
 
 class SupersededError(BusyError):
     """A decision was made about another champion than there is now; it must be made again."""
+
+
+class LeaseEndedError(BusyError):
+    """A trader's right to trade is over: another one is wanted, or none."""
 
 
 class TooFewSessionsError(DataError):

@@ -23,6 +23,7 @@ from alpaca_strategy.broker.streams import VenueStreams
 from alpaca_strategy.broker.trading import TradingApi
 from alpaca_strategy.config import Settings
 from alpaca_strategy.domain.journal import Book, TraderRun
+from alpaca_strategy.domain.lease import Tenure
 from alpaca_strategy.domain.market import Session
 from alpaca_strategy.domain.streams import Stream
 from alpaca_strategy.errors import RateLimitedError
@@ -139,7 +140,7 @@ def broker_of(settings: Settings, gateway: Gateway) -> TradingApi:
 def wire(
     settings: Settings, gateway: Gateway, *, account: str, database_url: str, session: Session,
     scorer: Scorer, before: Sequence[SessionBefore], broker: TradingApi, market: MarketData,
-    logs: Path | None = None,
+    logs: Path | None = None, tenure: Tenure | None = None, ends_by: datetime | None = None,
 ) -> Trader:  # fmt: skip
     """Put a trader together; called within its event loop. Only the database has been looked at.
 
@@ -167,7 +168,7 @@ def wire(
     )
     plan = Plan(
         run, session, symbols, rules, limits_of(settings), settings.trading, settings.risk,
-        checks_clock=gateway.mode != "simulated",
+        checks_clock=gateway.mode != "simulated", tenure=tenure, ends_by=ends_by,
     )  # fmt: skip
     streams = VenueStreams(
         data_url=gateway.data_stream, updates_url=gateway.updates_stream, symbols=symbols,
@@ -184,7 +185,7 @@ def wire(
     clock = _clock(gateway, streams, work, settled, under_way)
     world = World(
         clock=clock, broker=broker, history=RecentTrades(market), streams=streams,
-        journal=TradingJournal(database_url, run.book), scorer=scorer,
+        journal=TradingJournal(database_url, run.book, tenure=tenure), scorer=scorer,
     )  # fmt: skip
     conditions = load_condition_table(settings.data.condition_table)
     parts = Parts(

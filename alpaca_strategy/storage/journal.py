@@ -28,13 +28,15 @@ from alpaca_strategy.domain.journal import (
     SwitchKind,
     TraderRun,
 )
+from alpaca_strategy.domain.lease import Tenure
 from alpaca_strategy.domain.orders import Fill
-from alpaca_strategy.errors import EnvironmentFaultError
+from alpaca_strategy.errors import EnvironmentFaultError, LeaseEndedError
 from alpaca_strategy.storage import journal_statements as sql
 from alpaca_strategy.storage import journal_values as told
 from alpaca_strategy.storage.database import Deadlines
 from alpaca_strategy.storage.journal_fold import read_recovered
 from alpaca_strategy.storage.journal_rows import switch_of
+from alpaca_strategy.storage.lease import lease_key
 from alpaca_strategy.storage.line import Line
 
 DEADLINES: Final = Deadlines(connect_s=2, statement_s=2, lock_s=1)
@@ -56,6 +58,7 @@ class TradingJournal:
         database: Engine | str,
         book: Book,
         *,
+        tenure: Tenure | None = None,
         deadlines: Deadlines = DEADLINES,
         call_s: float = CALL_S,
     ) -> None:
@@ -64,11 +67,13 @@ class TradingJournal:
         Args:
             database: Where it is; the journal has connections of its own.
             book: Whose it is.
+            tenure: The right under which the trader works; without one no lease can end it.
             deadlines: For Postgres.
             call_s: After which a call is given up, even if Postgres is frozen.
         """
         url = database if isinstance(database, str) else _url_of(database)
         self.book = book
+        self._tenure = tenure
         self._line = Line(url, name="trader-journal", deadlines=deadlines, call_s=call_s)
         self._lock_line = Line(url, name="trader-lock", deadlines=deadlines, call_s=call_s)
         self._run: str | None = None
@@ -153,7 +158,7 @@ class TradingJournal:
     ) -> Switch | None:
         """Write that these are about to be sent; return the switch as it stands now.
 
-        Nothing is written where the switch says kill.
+        Nothing is written where the switch says kill, or where the lease has ended.
 
         Args:
             changes: The steps.
@@ -162,13 +167,17 @@ class TradingJournal:
 
         Raises:
             EnvironmentFaultError: They cannot be written, or the journal has no such intent.
+            LeaseEndedError: The lease wants another trader, or none.
         """
+        keys = [self._lock_number("switch")]
+        keys += [lease_key(self._tenure.name)] if self._tenure else []
         values = {
             "steps": told.steps_document(changes),
             "flattening": flattening,
-            "switch_key": self._lock_number("switch"),
+            "keys": keys,
+            **self._lease(),
         }
-        return self._switch(self._line.run(sql.BEGIN_SENDING, self._signed() | values))
+        return self._standing(self._line.run(sql.BEGIN_SENDING, self._signed() | values))
 
     def record(self, changes: Sequence[StateChange], fills: Sequence[Fill] = ()) -> None:
         """Write steps of intents, and fills.
@@ -215,9 +224,10 @@ class TradingJournal:
 
         Raises:
             EnvironmentFaultError: It cannot be written.
+            LeaseEndedError: The lease wants another trader, or none; it is written all the same.
         """
-        values = told.heartbeat_values(heartbeat)
-        return self._switch(self._line.run(sql.BEAT, self._key() | values))
+        values = told.heartbeat_values(heartbeat) | self._lease()
+        return self._standing(self._line.run(sql.BEAT, self._key() | values))
 
     # ---------------------------------------------------------------- the switch
 
@@ -279,6 +289,22 @@ class TradingJournal:
     @staticmethod
     def _switch(row: Any) -> Switch | None:
         return None if row is None else switch_of(row)
+
+    def _standing(self, row: Any) -> Switch | None:
+        if row.is_over:
+            msg = (
+                f"Lease {self._tenure and self._tenure.name} says {row.desired} of generation "
+                f"{row.generation}, so this trader's time is over."
+            )
+            raise LeaseEndedError(msg)
+        return None if row.kind is None else switch_of(row)
+
+    def _lease(self) -> dict[str, Any]:
+        known = self._tenure
+        return {
+            "lease": known.name if known else None,
+            "generation": known.generation if known else 0,
+        }
 
     def _key(self) -> dict[str, Any]:
         return {"account": self.book.account, "strategy": self.book.strategy}

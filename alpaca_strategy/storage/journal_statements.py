@@ -98,18 +98,31 @@ READ_SWITCH: Final = """
     WHERE account = :account AND strategy = :strategy
 """
 
-#: The lock is shared by sendings and taken alone by a turn: once a turn has returned, no sending
-#: that has not seen it is written. The second statement sees what was committed before the first.
+#: One row always. Without a lease of a name there is nothing that could have ended.
+_STANDING = """
+    standing AS (
+        SELECT l.desired, l.generation,
+            l.name IS NOT NULL AND (l.desired <> 'run' OR l.generation <> :generation) AS is_over
+        FROM (VALUES (1)) AS one
+        LEFT JOIN trading.lease AS l ON l.name = CAST(:lease AS text)
+    )
+"""
+_BOTH = "SELECT s.*, standing.* FROM standing LEFT JOIN switch AS s ON true"
+
+#: The locks are shared by sendings and taken alone by a turn of the switch and by a change of the
+#: lease: once either has returned, no sending that has not seen it is written. The second statement
+#: sees what was committed before the first.
 BEGIN_SENDING: Final = f"""
-    SELECT pg_advisory_xact_lock_shared(:switch_key);
-    WITH switch AS MATERIALIZED ({READ_SWITCH}),
+    SELECT pg_advisory_xact_lock_shared(key) FROM unnest(CAST(:keys AS bigint[])) AS key;
+    WITH switch AS MATERIALIZED ({READ_SWITCH}), {_STANDING},
     written AS (
         WITH {_NEW_STEPS}
             AND NOT EXISTS (
                 SELECT FROM switch WHERE kind = 'kill' AND NOT (flatten AND :flattening)
             )
+            AND NOT EXISTS (SELECT FROM standing WHERE is_over)
     )
-    SELECT * FROM switch
+    {_BOTH}
 """  # noqa: S608  # our own words alone
 
 TURN_SWITCH: Final = f"""
@@ -131,7 +144,8 @@ NEWEST_TURN: Final = """
 
 #: The statement reads the switch as it was before it, which a heartbeat does not change.
 BEAT: Final = f"""
-    WITH beat AS (
+    WITH switch AS ({READ_SWITCH}), {_STANDING},
+    beat AS (
         INSERT INTO trading.heartbeat (account, strategy, run_id, at, venue_at, phase, holds,
             minute, last_data_at, detail, written_at)
         VALUES (:account, :strategy, :run_id, :at, :venue_at, :phase, CAST(:holds AS jsonb),
@@ -142,7 +156,7 @@ BEAT: Final = f"""
             last_data_at = excluded.last_data_at, detail = excluded.detail,
             written_at = excluded.written_at
     )
-    {READ_SWITCH}
+    {_BOTH}
 """  # noqa: S608  # our own words alone
 
 RECORD_ADJUSTMENTS: Final = """

@@ -15,7 +15,7 @@ import structlog
 from alpaca_strategy.domain.journal import Intent, StateChange, Switch, SwitchKind
 from alpaca_strategy.domain.orders import IntentState, Side, VenueOrder
 from alpaca_strategy.domain.outcomes import Outcome, Refusal, Refused, Unknown
-from alpaca_strategy.errors import EnvironmentFaultError, VenueError
+from alpaca_strategy.errors import EnvironmentFaultError, LeaseEndedError, VenueError
 from alpaca_strategy.strategy.limits import Denial
 from alpaca_strategy.trader.clocks import SECOND_NS
 from alpaca_strategy.trader.crash_points import pass_by
@@ -121,6 +121,10 @@ class Desk:
             log.warning("orders_not_sent", reason=str(error), orders=len(admitted))
             for intent in admitted:
                 self._hold_back(intent, "the journal could not be written")
+            return refused
+        except LeaseEndedError as error:
+            for intent in admitted:
+                self._hold_back(intent, str(error))
             return refused
         pass_by("sending_committed")
         self.on_switch(switch)

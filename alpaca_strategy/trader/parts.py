@@ -128,6 +128,7 @@ class Parts:
         return {
             "session": self._plan.session.day.isoformat(),
             "mode": self._plan.run.mode,
+            "generation": self._plan.tenure.generation if self._plan.tenure else None,
             "model": self._world.scorer.model_id,
             "equity": None if account is None else str(account.equity),
             "day_return": books.day_return,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from alpaca_strategy.domain.journal import TraderRun
+from alpaca_strategy.domain.lease import Tenure
 from alpaca_strategy.domain.market import Session
 from alpaca_strategy.sections import RiskSettings, TradingSettings
 from alpaca_strategy.strategy.limits import Limits
@@ -28,6 +29,8 @@ class Plan:
         risk: What the limits were made from.
         checks_clock: Whether the machine's time is compared with the venue's; not where the
             venue's is used.
+        tenure: The lease under which it works; None for a trader that a person started.
+        ends_by: UTC, by this machine's clock, when it ends whatever the venue's clock says.
     """
 
     run: TraderRun
@@ -38,6 +41,8 @@ class Plan:
     trading: TradingSettings
     risk: RiskSettings
     checks_clock: bool = True
+    tenure: Tenure | None = None
+    ends_by: datetime | None = None
 
     @property
     def opens_ns(self) -> int:

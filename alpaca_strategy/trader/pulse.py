@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from alpaca_strategy.domain.journal import Heartbeat, Switch
-from alpaca_strategy.errors import EnvironmentFaultError
+from alpaca_strategy.errors import EnvironmentFaultError, LeaseEndedError
 from alpaca_strategy.trader.holds import Hold, Holds
 from alpaca_strategy.trader.ports import Journal
 from alpaca_strategy.trader.work import Work
@@ -28,6 +28,7 @@ class Pulse:
 
     Attributes:
         usurped: Another trader has the lock that was ours.
+        dismissed: Why our right to trade is over, or None.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Pulse:
         state: Callable[[], Heartbeat], on_switch: Callable[[Switch | None], None],
     ) -> None:  # fmt: skip
         self.usurped = False
+        self.dismissed: str | None = None
         self._begun = False
         self._journal = journal
         self._work = work
@@ -82,6 +84,9 @@ class Pulse:
         except EnvironmentFaultError as error:
             if self._holds.set(Hold.JOURNAL, str(error)):
                 log.warning("journal_failed", reason=str(error))
+            return
+        except LeaseEndedError as error:
+            self.dismissed = str(error)
             return
         if locked:
             self._locked_at = asked_at

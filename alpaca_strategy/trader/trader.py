@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -79,6 +80,7 @@ class Trader:
             AlpacaStrategyError: It cannot start, or a stream is refused for good.
         """
         self._listen_to_signals()
+        self._end_in_time()
         streams = asyncio.create_task(self.world.streams.run(self.hear))
         self._schedule()
         self.parts.work.start(self._start())
@@ -111,6 +113,8 @@ class Trader:
                 msg = "Another trader has taken over this account; this one ends."
                 self._failure = BusyError(msg)
                 continue
+            if parts.pulse.dismissed is not None:
+                self._leave(parts.pulse.dismissed)
             await self.world.clock.wait(parts.agenda.next_ns(), parts.work.changed)
             alarm.cancel()
 
@@ -232,9 +236,15 @@ class Trader:
         await self.parts.scribe.flush()
         self._ending = "closed"
 
-    async def stop(self) -> None:
+    def _leave(self, why: str) -> None:
+        """Begin to end early, once."""
+        if Hold.STOPPING not in self.parts.holds:
+            log.warning("trader_stops", reason=why)
+            self.parts.work.start(self.stop(why))
+
+    async def stop(self, why: str) -> None:
         """End early: nothing new is sent, open purchases are cancelled, sales stay."""
-        self.parts.holds.set(Hold.STOPPING, "the trader was told to stop")
+        self.parts.holds.set(Hold.STOPPING, why)
         try:
             async with asyncio.timeout(_GRACEFUL_S):
                 await self.parts.books.cancel_purchases()
@@ -252,10 +262,17 @@ class Trader:
             log.warning("last_heartbeat_not_written")
         await self.parts.work.close()
 
+    def _end_in_time(self) -> None:
+        """End at the deadline by this machine's clock, whether anybody asks for it or not."""
+        if self.plan.ends_by is not None:
+            left = (self.plan.ends_by - datetime.now(UTC)).total_seconds()
+            why = f"its time was over at {self.plan.ends_by:%H:%M:%S} UTC"
+            asyncio.get_running_loop().call_later(left, lambda: self._leave(why))
+
     def _listen_to_signals(self) -> None:
         loop, work = asyncio.get_running_loop(), self.parts.work
         for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, lambda: work.start(self.stop()))
+            loop.add_signal_handler(name, lambda: self._leave("the trader was told to stop"))
         loop.add_signal_handler(signal.SIGUSR1, lambda: work.start(self._killed_by_signal()))
         loop.add_signal_handler(signal.SIGQUIT, self.parts.print_status)
 
