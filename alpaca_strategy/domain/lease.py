@@ -80,6 +80,7 @@ class Lease:
         session: Which it trades.
         owner: Who supervises it: a task instance, or a person.
         deadline_at: UTC, by this machine's clock, when it must have ended.
+        terms: What the trader must agree with to start: versions, by name.
         reason: Of the last change.
         changed_by: Who made it.
         changed_at: UTC.
@@ -100,6 +101,7 @@ class Lease:
     session: date | None
     owner: str | None
     deadline_at: datetime | None
+    terms: Mapping[str, str]
     reason: str
     changed_by: str
     changed_at: datetime

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import os
 import platform
 import uuid
@@ -29,6 +27,7 @@ from alpaca_strategy.domain.streams import Stream
 from alpaca_strategy.errors import RateLimitedError
 from alpaca_strategy.jobs.candidate import code_version
 from alpaca_strategy.jobs.rules import rules_of
+from alpaca_strategy.jobs.terms import config_hash
 from alpaca_strategy.market.conditions import load_condition_table
 from alpaca_strategy.market.live_tape import LiveTape
 from alpaca_strategy.storage.database import check_schema, connect
@@ -193,15 +192,6 @@ def wire(
         windows=Windows(session, before), logs=logs, work=work, agenda=agenda,
     )  # fmt: skip
     return Trader(plan, world, parts)
-
-
-def config_hash(settings: Settings) -> str:
-    """Return the SHA-256 of the settings that decide what is traded."""
-    parts = {
-        name: getattr(settings, name).model_dump(mode="json")
-        for name in ("data", "strategy", "trading", "risk")
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _clock(

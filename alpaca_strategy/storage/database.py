@@ -175,13 +175,18 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def schema_revision() -> str:
+    """Return the revision of the schema that this code was written for."""
+    return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
+
+
 def check_schema(engine: Engine) -> None:
     """Check that the database has the schema that this code was written for.
 
     Raises:
         EnvironmentFaultError: It has an older or a newer one, or none; or Postgres does not answer.
     """
-    wanted = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    wanted = schema_revision()
     with engine.connect() as connection:
         found = connection.execute(text("SELECT version_num FROM market.schema_version")).scalar()
     if found != wanted:

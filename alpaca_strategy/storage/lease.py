@@ -72,13 +72,26 @@ class Leases:
 
     def grant(
         self, session: date, *, deadline_at: datetime, owner: str, by: str, reason: str,
-        after: int,
+        after: int, terms: Mapping[str, str] | None = None,
     ) -> Lease | None:  # fmt: skip
-        """Want a new trader, of the next generation; None where the generation is not `after`."""
-        values = {
-            "session": session, "deadline_at": deadline_at, "owner": owner, "after": after,
-        }  # fmt: skip
-        return self._change(sql.GRANT, by=by, reason=reason, **values)
+        """Want a new trader, of the next generation.
+
+        Args:
+            session: Which it is to trade.
+            deadline_at: UTC, by this machine's clock, when it ends by itself.
+            owner: Who supervises it.
+            by: Who asks, for people.
+            reason: Why.
+            after: The generation that stands now.
+            terms: Versions that the trader must agree with to start.
+
+        Returns:
+            The lease, or None where another generation stands.
+        """
+        return self._change(
+            sql.GRANT, by=by, reason=reason, session=session, deadline_at=deadline_at, owner=owner,
+            after=after, terms=told.document(terms or {}),
+        )  # fmt: skip
 
     def adopt(self, *, generation: int, owner: str, by: str, reason: str) -> Lease | None:
         """Supervise the trader that runs; None where it is another one, or none is wanted."""
@@ -218,7 +231,7 @@ def lease_of(row: Row[Any]) -> Lease:
         )  # fmt: skip
     return Lease(
         name=row.name, desired=Desired(row.desired), generation=row.generation,
-        session=row.session, owner=row.owner, deadline_at=_known(row.deadline_at),
+        session=row.session, owner=row.owner, deadline_at=_known(row.deadline_at), terms=row.terms,
         reason=row.reason, changed_by=row.changed_by, changed_at=_utc(row.changed_at),
         read_at=_utc(row.read_at), agent=row.agent,
         agent_age_s=None if row.agent_age_s is None else float(row.agent_age_s),

@@ -47,7 +47,8 @@ READ: Final = """
 GRANT: Final = _change(
     f"""
     UPDATE trading.lease SET desired = 'run', generation = generation + 1, session = :session,
-        owner = :owner, deadline_at = :deadline_at, {_WANTED}
+        owner = :owner, deadline_at = :deadline_at,
+        terms = CAST(:terms AS jsonb), {_WANTED}
     WHERE name = :name AND generation = :after
     """,  # noqa: S608
     "granted",

@@ -91,10 +91,22 @@ def test_grant_counts_and_compares(leases: Leases) -> None:
     first = granted(leases)
     assert (first.generation, first.desired, first.session) == (1, Desired.RUN, DAY)
     assert (first.deadline_at, first.owner) == (LATER, "task-1")
+    assert first.terms == {}
     stale = leases.grant(DAY, deadline_at=LATER, owner="x", by="x", reason="x", after=0)
     assert stale is None
     assert leases.read().generation == 1
     assert [one.kind for one in leases.events()] == [LeaseEventKind.GRANTED]
+
+
+def test_terms_of_a_grant_stand_over_restarts(leases: Leases) -> None:
+    terms = {"code": "1.0+abc", "model": "2026-01-01-aaaaaaaa"}
+    leases.grant(
+        DAY, deadline_at=LATER, owner="task-1", by="x", reason="x", after=leases.read().generation,
+        terms=terms,
+    )  # fmt: skip
+    again = restarted(leases, 1)
+    assert again is not None
+    assert again.terms == terms
 
 
 def test_two_who_restart_the_same_trader_start_one(leases: Leases) -> None:

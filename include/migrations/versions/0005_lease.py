@@ -15,6 +15,7 @@ CREATE TABLE trading.lease (
     session date,
     owner text,
     deadline_at timestamptz,
+    terms jsonb NOT NULL DEFAULT '{}',
     reason text NOT NULL DEFAULT '',
     changed_by text NOT NULL DEFAULT '',
     changed_at timestamptz NOT NULL DEFAULT now(),
