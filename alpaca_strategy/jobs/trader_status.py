@@ -12,6 +12,7 @@ from alpaca_strategy.bootstrap import services
 from alpaca_strategy.domain.journal import Book, KnownIntent, SwitchKind
 from alpaca_strategy.domain.orders import Side
 from alpaca_strategy.errors import UserError
+from alpaca_strategy.jobs.trader_words import DEAD_S, say_facts
 from alpaca_strategy.storage.journal import TradingJournal
 from alpaca_strategy.storage.trading_records import LastBeat, TradingReader
 from alpaca_strategy.strategy.reasons import Reason
@@ -23,8 +24,6 @@ ORDER_COLUMNS: Final = (
 DECISION_COLUMNS: Final = ("minute", "decided", "late s", "to buy", "to sell", "skipped")
 NAME_COLUMNS: Final = ("symbol", "reason", "score", "expected bps", "close", "held", "denied")
 EVENT_COLUMNS: Final = ("when", "what", "detail")
-#: A trader that has not been heard of for so long is dead, or hangs.
-DEAD_S: Final = 5.0
 
 
 def status(account: str | None) -> list[tuple[str, str]]:
@@ -49,7 +48,11 @@ def status(account: str | None) -> list[tuple[str, str]]:
     ]  # fmt: skip
     if switch is not None:
         rows.append(("switch", f"{switch.kind.value} by {switch.by}: {switch.reason}"))
-    rows += [("holds back", f"{name}: {why}") for name, why in beat.holds.items()]
+    since = {name: text[11:19] for name, text in dict(detail.get("holds_since") or {}).items()}
+    rows += [
+        ("holds back", f"{name} since {since.get(name, '?')}: {why}")
+        for name, why in beat.holds.items()
+    ]
     rows += [
         ("position", f"{about['qty']} {symbol} since {about['since'] or '?'}")
         for symbol, about in dict(detail.get("positions") or {}).items()
@@ -118,7 +121,8 @@ def events(account: str | None) -> list[Row]:
         for one in reader.reconciliations(book)
         if one.differences
     ]
-    found += [(one.at, one.kind, str(dict(one.detail))) for one in reader.events(book)]
+    found += [(one.at, one.kind.replace("_", " "), say_facts(one.detail))
+              for one in reader.events(book)]  # fmt: skip
     return [(f"{at:%Y-%m-%d %H:%M:%S}", what, why) for at, what, why in sorted(found, reverse=True)]
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 from alpaca_strategy.domain.journal import KnownIntent
 from alpaca_strategy.domain.orders import IntentState
 from alpaca_strategy.jobs.trader_figures import Told
-from alpaca_strategy.jobs.trader_status import DEAD_S
 from alpaca_strategy.storage.trading_records import LastBeat
 from alpaca_strategy.strategy.reasons import Reason
 from alpaca_strategy.trader.holds import Hold
@@ -19,6 +18,8 @@ from alpaca_strategy.trader.holds import Hold
 _TRADE: Final = "alpaca-strategy trade"
 _SIMULATE: Final = f"{_TRADE} --simulate"
 _REARM: Final = "alpaca-strategy trader rearm"
+#: A trader that has not been heard of for so long is dead, or hangs.
+DEAD_S: Final = 5.0
 #: Without anything else these are how a day goes, and nothing to wonder about.
 _USUAL: Final = frozenset({Hold.STARTING.value, Hold.CLOSED.value})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -39,19 +39,29 @@ _EVERYTHING = frozenset(
 
 @dataclass(slots=True)
 class Holds:
-    """The holds in force."""
+    """The holds in force.
 
+    Attributes:
+        on_change: Told of every hold that begins, with why, and of every one that ends, with None.
+    """
+
+    on_change: Callable[[Hold, str | None], None] = lambda _hold, _why: None
     _details: dict[Hold, str] = field(default_factory=dict)
 
     def set(self, hold: Hold, detail: str) -> bool:
         """Put a hold in force, or tell more about it; return whether it is new."""
         new = hold not in self._details
         self._details[hold] = detail
+        if new:
+            self.on_change(hold, detail)
         return new
 
     def lift(self, hold: Hold) -> bool:
         """Take a hold away; return whether it was in force."""
-        return self._details.pop(hold, None) is not None
+        if self._details.pop(hold, None) is None:
+            return False
+        self.on_change(hold, None)
+        return True
 
     def put(self, hold: Hold, detail: str | None) -> bool:
         """Set a hold, or lift it where there is nothing to say; return whether that changed it."""

@@ -56,8 +56,6 @@ class Parts:
         self.agenda, self.work = agenda, work
         work.on_journal_failure = lambda: self.count("journal_failures")
         self.holds, self.ledger, self.trail = Holds(), Ledger(), PaperTrail(logs)
-        self.holds.set(Hold.STARTING, "not yet recovered")
-        self.holds.set(Hold.UPDATES, "the trading stream is not connected yet")
         self.scribe = Scribe(world.journal, work, self.holds, self.trail)
         self.desk = Desk(
             world.clock, world.broker, world.journal, self.ledger, self.scribe, work,
@@ -80,6 +78,23 @@ class Parts:
             plan, world, self.feed, windows, self.books, self.desk, self.holds, work,
             confirm_lock=self.pulse.confirm,
         )  # fmt: skip
+
+        self.holds.set(Hold.STARTING, "not yet recovered")
+        self.holds.set(Hold.UPDATES, "the trading stream is not connected yet")
+        for name, why in self.holds.as_dict().items():
+            self._held(Hold(name), why)
+        self.holds.on_change = self._held
+
+    def _held(self, hold: Hold, why: str | None) -> None:
+        """Note when a hold begins or ends, for whoever asks later why nothing was bought."""
+        now = moment(self._world.clock.now_ns()).isoformat(timespec="seconds")
+        began = self._held_since.pop(hold.value, None)
+        if why is not None:
+            self._held_since[hold.value] = now
+        if self.pulse.begun:  # before, another trader may speak for the account
+            kind, since = ("hold_ended", {"since": began}) if why is None else ("hold_began", {})
+            detail = {"hold": hold.value, **({"why": why} if why else since), "venue_time": now}
+            self.scribe.add(lambda: self._world.journal.record_event(kind, detail))
 
     def _judge(self, intent: Intent) -> Denial | None:
         self.pulse.watch_lock()
@@ -106,13 +121,6 @@ class Parts:
         )
         self.on_beat(beat)
         return beat
-
-    def _since(self) -> dict[str, str]:
-        """Return when each hold was first seen in force, by the venue's time."""
-        now = moment(self._world.clock.now_ns()).isoformat(timespec="seconds")
-        known = self._held_since
-        self._held_since = {name: known.get(name, now) for name in self.holds.as_dict()}
-        return self._held_since
 
     def _phase(self) -> str:
         if self.phase is not None:
@@ -152,7 +160,7 @@ class Parts:
             "gaps": self.feed.gaps,
             "halted_symbols": dict(self.feed.halted),
             "counts": dict(self._counts),
-            "holds_since": self._since(),
+            "holds_since": dict(self._held_since),
             "differences": list(books.differences),
             "uptime_s": round(time.monotonic() - self._started, 1),
         }

@@ -27,6 +27,7 @@ class Pulse:
     A loop that hangs writes nothing, and looks dead, as it should.
 
     Attributes:
+        begun: The lock is ours, and with it the right to speak for the account.
         usurped: Another trader has the lock that was ours.
         dismissed: Why our right to trade is over, or None.
     """
@@ -37,7 +38,7 @@ class Pulse:
     ) -> None:  # fmt: skip
         self.usurped = False
         self.dismissed: str | None = None
-        self._begun = False
+        self.begun = False
         self._journal = journal
         self._work = work
         self._holds = holds
@@ -48,13 +49,13 @@ class Pulse:
         self._locked_at = 0.0
 
     def begin(self) -> None:
-        """Begin to beat: the lock is ours, and with it the right to speak for the account."""
-        self._begun = True
+        """Begin to beat: the lock is ours."""
+        self.begun = True
 
     def turn(self) -> float:
         """Beat if it is time, called by the main loop at every turn; return when it is next."""
         now = time.monotonic()
-        if not self._begun:
+        if not self.begun:
             return now + BEAT_S
         if now >= self._due_at and (self._beating is None or self._beating.done()):
             self._due_at = now + BEAT_S
@@ -74,7 +75,7 @@ class Pulse:
 
     async def confirm(self) -> None:
         """Ask for the lock now, and beat."""
-        if self._begun:
+        if self.begun:
             await self._beat(self._state())
 
     async def _beat(self, heartbeat: Heartbeat) -> None:

@@ -281,6 +281,11 @@ def test_gap_mute_stream_and_dismissal_as_too_slow(
             floor, mute + timedelta(seconds=95), mute + timedelta(seconds=240)
         )
         assert any(why.startswith(("stale", "data")) for why in skipped(floor).values())
+        # Whoever asks later why nothing was bought finds when that began and when it ended.
+        reader = floor.reader()
+        noted = [(one.kind, one.detail["hold"]) for one in reader.events(floor.book, limit=1000)]
+        reader.engine.dispose()
+        assert {("hold_began", "stale"), ("hold_ended", "stale")} <= set(noted), noted
         record_property("gaps", told(floor)["gaps"])
 
 
