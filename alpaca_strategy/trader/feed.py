@@ -59,6 +59,9 @@ class Feed:
         self._heard_ns = 0  # the newest trade of the stream
         self._tried_ns = 0  # the newest connection, or the newest try to get another
         self._in_doubt = False
+        # Halted before the newest connection began: that they trade again may have been missed.
+        self._halted_before: set[str] = set()
+        self._connected_ns = 0
         holds.set(Hold.DATA, "the market data stream is not connected yet")
 
     def take(self, frame: MarketFrame) -> None:
@@ -68,6 +71,8 @@ class Feed:
             before, self._heard_ns = self._heard_ns, self._clock.now_ns()
             if self._holds.lift(Hold.STALE):
                 self._silence_ended(_moment(before))
+            if self._halted_before:
+                self._end_missed_halts()
         if frame.corrections:
             self.tape.correct(frame.corrections)
         if frame.cancels:
@@ -86,6 +91,10 @@ class Feed:
         self._generation += 1
         self._tried_ns = self._clock.now_ns()
         self._heard_ns = self._heard_ns or self._tried_ns
+        self._connected_ns = self._tried_ns
+        self._halted_before = set(self.halted)
+        if Hold.MARKET in self._holds:
+            self._halted_before.update(self.tape.symbols)
         self._work.start(self._catch_up(self._generation, self._now()))
 
     def lost(self, reason: str) -> None:
@@ -174,7 +183,20 @@ class Feed:
             return generation == self._generation
         return False
 
+    def _end_missed_halts(self) -> None:
+        """A name that has traded since the connection began is not halted, whoever told of it."""
+        newest = self.tape.newest_by_symbol()
+        for symbol in self._halted_before & newest.keys():
+            if newest[symbol] > self._connected_ns:
+                self._halted_before.discard(symbol)
+                self._holds.lift(Hold.MARKET)
+                if self.halted.pop(symbol, None) is not None:
+                    log.warning("halt_ended_unseen", symbol=symbol)
+
     def _note_halt(self, halt: HaltNotice) -> None:
+        self._halted_before.discard(halt.symbol)
+        if halt.market_wide:
+            self._halted_before.clear()
         if halt.market_wide:
             self._holds.put(Hold.MARKET, halt.why if halt.halted else None)
         elif halt.halted:

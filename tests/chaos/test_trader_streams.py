@@ -289,6 +289,35 @@ def test_gap_mute_stream_and_dismissal_as_too_slow(
         record_property("gaps", told(floor)["gaps"])
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "symbol", ["F", pytest.param(None, marks=pytest.mark.proof)], ids=["one", "all"]
+)
+def test_end_of_a_halt_that_no_stream_told_of_is_seen_by_trades(
+    trading_database: str, tmp_path: Path, symbol: str | None
+) -> None:
+    with trading_floor(
+        trading_database, tmp_path, seed=2, rate=60.0, start="15:42", late_share=0,
+        settings=PATIENT,
+    ) as floor:  # fmt: skip
+        stop = {"do": "trading_halt", "symbol": symbol}
+        why = {"code": "H", "reason": "T1" if symbol else "MWC1"}
+        live_through(
+            floor,
+            {"at": "+0:00:20", "halted": True, **why, **stop},
+            ws("+0:01:00", "handshake_429", "data", code=503, for_s=60),
+            ws("+0:01:00", "close", "data", code=1006),
+            {"at": "+0:01:30", "halted": False, **stop},
+        )
+        assert [one["halted"] for one in floor.logged("trading_status")][-1] is True
+        assert told(floor)["gaps"] == 1
+        assert told(floor)["halted_symbols"] == {}
+        reader = floor.reader()
+        ended = reader.events(floor.book, limit=1000, kind="hold_ended")
+        reader.engine.dispose()
+        assert symbol is not None or "market" in {one.detail["hold"] for one in ended}
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("seconds", [1, 5, 20, 60, 150, 300])
 def test_bars_after_a_gap_are_the_histories(
