@@ -92,7 +92,7 @@ bench: venv-dev ## Measure every figure against its peer or limit
 	@$(BIN)/python benchmarks/run.py $(ONLY)
 
 proof: venv-dev ## Run every long proof and write docs/proof.md
-	@$(PYTEST) -q -m proof --timeout 3600 --proof-results docs/proof.md
+	@KILL_SEEDS=2000 $(PYTEST) -q -m proof --timeout 3600 --proof-results docs/proof.md
 
 proof-shard: venv-dev
 	@$(PYTEST) -q -m proof --timeout 3600 --shard $(SHARD)

@@ -237,7 +237,11 @@ def play_limit(database: str, folder: Path, kind: str, seed: int, defect: str | 
         shares = [Decimal(one["qty"]) for one in bought]
         assert max(shares, default=Decimal(0)) <= risk.get("max_order_shares", 10_000)
         assert most_invested(floor) <= Decimal(str(risk.get("max_gross_exposure", 1.05))) * 101_000
-        return sum(history[-1].state == "abandoned" for history in steps(floor).values())
+        lasts = [history[-1] for history in steps(floor).values()]
+        if defect == "oversized":  # the size itself is denied, not only what it would cost
+            words = ("shares are more than the", "The order is worth")
+            assert any(word in last.detail for last in lasts for word in words)
+        return sum(last.state == "abandoned" for last in lasts)
 
 
 def most_invested(floor: Floor) -> Decimal:

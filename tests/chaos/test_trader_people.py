@@ -312,14 +312,18 @@ def play_stop(floor: Floor, after_s: float, trouble: Any = None) -> float:
     return took
 
 
+def open_purchases(floor: Floor) -> list[dict[str, Any]]:
+    return [one for one in still_open(floor) if one["side"] == "buy"]
+
+
 def test_stop_ends_a_trader_and_releases_the_account(trading_database: str, tmp_path: Path) -> None:
     with trading_floor(
         trading_database, tmp_path, rate=30.0, start="15:20", settings=RESTING
     ) as floor:
         floor.simulator.exchange(size_factor=0.05)
-        play_stop(floor, 3.0)
+        play_stop(floor, 0.0, lambda: floor.until(lambda: open_purchases(floor)))
         assert lock_is_free(floor)
-        assert [one for one in still_open(floor) if one["side"] == "buy"] == []
+        assert open_purchases(floor) == []
         floor.play_out(floor.processes[-1])
         assert floor.judge(flat=False) == [], floor.log()
 
