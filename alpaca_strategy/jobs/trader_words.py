@@ -237,7 +237,11 @@ def say_for_how_long(seconds: float) -> str:
 
 
 def say_facts(facts: Mapping[str, Any]) -> str:
-    """Return the facts of an event in one line."""
+    """Return the facts of an event in one line, as a hold: which, why or since when."""
+    if "hold" in facts:
+        at, since = (str(facts.get(name, ""))[11:19] for name in ("venue_time", "since"))
+        told = facts.get("why") or f"stood since {since}"
+        return f"{facts['hold']}, at {at} of the venue's time: {told}"
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
 
 
