@@ -94,8 +94,16 @@ class TradingApi:
         """Orders that were handed to the wire, whatever became of them."""
         return self._orders_sent
 
-    def submit(self, ticket: Ticket) -> Outcome[VenueOrder]:
-        """Send an order, once."""
+    def submit(
+        self, ticket: Ticket, may_leave: Callable[[], bool] = lambda: True
+    ) -> Outcome[VenueOrder]:
+        """Send an order, once.
+
+        Args:
+            ticket: The order.
+            may_leave: Asked when its turn has come, right before it leaves: waiting may have taken
+                long, and a process may have been frozen meanwhile.
+        """
         try:
             body = order_body(ticket)
         except ValueError as error:
@@ -106,7 +114,7 @@ class TradingApi:
                 self._orders_sent += 1
             return client.post("/orders", body)
 
-        return self._send(Lane.ORDER, post, partial(classify.submitted, ticket))
+        return self._send(Lane.ORDER, post, partial(classify.submitted, ticket), may_leave)
 
     def cancel(self, order_id: str) -> Outcome[None]:
         """Ask for an order's cancellation; done means asked, not cancelled."""
@@ -240,6 +248,7 @@ class TradingApi:
         lane: Lane,
         call: Callable[[RESTClient], object],
         judge: Callable[[int, bytes], Outcome[T]],
+        may_leave: Callable[[], bool] = lambda: True,
     ) -> Outcome[T]:
         """Make one request that is not a question, and never another one for it."""
         within_s = self._waits[lane]
@@ -248,6 +257,8 @@ class TradingApi:
             msg = f"not sent: no request was free within {within_s:g} s"
             return Refused(Refusal.RATE_LIMIT, msg, 0)
         with self._lines.take() as line:
+            if not may_leave():
+                return Refused(Refusal.OTHER, "not sent: it must not leave any more", 0)
             try:
                 answer = call(line.client)
             except APIError as error:

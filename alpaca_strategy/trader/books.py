@@ -15,7 +15,7 @@ import structlog
 from alpaca_strategy.domain.journal import Adjustment, Reconciliation, SwitchKind
 from alpaca_strategy.domain.orders import Side, TradeUpdate, VenueOrder
 from alpaca_strategy.domain.portfolio import Account, Position
-from alpaca_strategy.errors import VenueError
+from alpaca_strategy.errors import VenueError, VenueUnavailableError
 from alpaca_strategy.trader.clocks import SECOND_NS
 from alpaca_strategy.trader.comparison import Result, compare, concede
 from alpaca_strategy.trader.crash_points import pass_by
@@ -28,10 +28,9 @@ from alpaca_strategy.trader.work import FOREVER_NS
 log = structlog.get_logger(__name__)
 #: A difference that stands for so long is no delay between two answers of the venue.
 _PATIENCE_S: Final = 10
-#: How long cancelled purchases may take to end before a decision no longer waits for them.
-_CANCEL_S: Final = 2
-_OPEN_RETRY_S: Final = 5
-_STILL_OPEN_S: Final = 30
+_RETRY_S: Final = 2
+#: Comparisons that take what others hold as given: nothing may move meanwhile.
+_AS_GIVEN: Final = frozenset({"start", "rearm"})
 _BEFORE_OPEN: Final = timedelta(hours=6)
 
 
@@ -72,6 +71,8 @@ class Books:
     splits: Mapping[str, Decimal] = field(default_factory=dict)
     recovered: asyncio.Event = field(default_factory=asyncio.Event)
     _fills_told: Decimal = Decimal(0)
+    _connection: int = 0  # counts what the trading stream has come to
+    _surprise_waits: bool = False
     _comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -111,7 +112,7 @@ class Books:
         self.updates += 1
         if not self.is_ours(update.order.client_order_id):
             log.info("foreign_order", told=update.event, symbol=update.order.symbol)
-            self.desk.work.start(self.compare("surprise"))
+            self.surprised()
             return
         change, fill = self.desk.ledger.apply_update(update, self.desk.now())
         self.desk.scribe.note([change] if change else [], [fill] if fill else [])
@@ -124,19 +125,42 @@ class Books:
             )  # fmt: skip
         self.desk.news.set()
 
-    async def updates_ready(self) -> None:
+    def updates_lost(self, reason: str) -> None:
+        """The trading stream tells nothing any more."""
+        self._connection += 1
+        self.holds.set(Hold.UPDATES, reason)
+
+    def updates_ready(self) -> None:
         """The trading stream tells again; what happened meanwhile is asked for."""
-        await self.desk.work.until(FOREVER_NS, self.recovered)
-        if await self.compare("reconnect"):
-            self.holds.lift(Hold.UPDATES)
+        self._connection += 1
+        self.desk.work.start(self._catch_up(self._connection))
+
+    async def _catch_up(self, connection: int) -> None:
+        """Compare until it succeeds, unless the stream is lost again meanwhile."""
+        work = self.desk.work
+        await work.until(FOREVER_NS, self.recovered)
+        while connection == self._connection:
+            if await self.compare("reconnect") and connection == self._connection:
+                self.holds.lift(Hold.UPDATES)
+                return
+            await work.until(self.world.clock.now_ns() + _RETRY_S * SECOND_NS)
+
+    def surprised(self) -> None:
+        """Compare soon; however often that is asked for, one comparison runs and one waits."""
+        if not self._surprise_waits:
+            self._surprise_waits = True
+            self.desk.work.start(self.compare("surprise"))
 
     async def compare(self, cause: str) -> bool:
         """Compare with the venue; return whether that could be done."""
         if cause != "start" and not self.recovered.is_set():
+            self._surprise_waits = False
             return False  # the journal is not open yet
         async with self._comparing:
+            if cause == "surprise":
+                self._surprise_waits = False
             try:
-                result = await self._ask()
+                result = await self._ask(cause)
             except VenueError as error:
                 if self.holds.set(Hold.VENUE, str(error)):
                     log.warning("books_not_compared", cause=cause, reason=str(error))
@@ -145,27 +169,41 @@ class Books:
             self._conclude(cause, result)
             return True
 
-    async def _ask(self) -> Result:
-        """Ask for positions, orders and account; again where something happened meanwhile."""
+    async def _ask(self, cause: str) -> Result:
+        """Ask for positions, orders and account; again where something happened meanwhile.
+
+        Raises:
+            VenueError: No usable answer; or what is to be taken as given does not stand still.
+        """
         work, broker = self.desk.work, self.world.broker
         for _ in range(3):
-            heard, asked_at = self.updates, self.desk.now()
+            heard, executed, asked_at = self.updates, self._executed(), self.desk.now()
             account, positions, orders = await asyncio.gather(
                 work.venue(broker.account),
                 work.venue(broker.positions),
                 work.venue(broker.open_orders),
             )
             await self._look_up(orders)
-            if heard == self.updates:
+            if (heard, executed) == (self.updates, self._executed()):
                 break
+        else:
+            if cause in _AS_GIVEN:  # an execution of ours would be taken for somebody else's
+                msg = "The account's positions change while they are asked for; they are again."
+                raise VenueUnavailableError(msg)
         self.opening_equity = self.opening_equity or account.last_equity
         self.account, self.asked_at, self.proceeds = account, asked_at, Decimal(0)
         self.positions = {one.symbol: one for one in positions}
         self.holds.put(Hold.ACCOUNT, account.objection)
+        if cause == "rearm":
+            self._concede(positions)
         return compare(
             self.desk.ledger, positions, self.foreign, at=self.desk.now(), orders=orders,
             split_factors=self.splits,
         )  # fmt: skip
+
+    def _executed(self) -> Decimal:
+        """Return all that our orders have executed, as far as we know."""
+        return sum((one.filled_qty for one in self.desk.ledger.sent()), Decimal(0))
 
     async def _look_up(self, listed: list[VenueOrder]) -> None:
         """Ask for orders of ours that the venue no longer lists as open: they have ended."""
@@ -190,7 +228,7 @@ class Books:
         """Ask for the executions of today; those that the stream has not told of are news."""
         since = self.plan.session.opens_at - _BEFORE_OPEN
         known = {one.order_id for one in self.desk.ledger.sent() if one.order_id}
-        told = sum((one.filled_qty for one in self.desk.ledger.sent()), Decimal(0))
+        told = self._executed()
         if told == self._fills_told:
             return
         fills = await self.desk.work.venue(self.world.broker.fills_since, since)
@@ -238,14 +276,19 @@ class Books:
 
     def accept(self) -> None:
         """Take what the account holds as given: a person has looked at it."""
-        if not self.recovered.is_set():
-            return  # the first comparison does so
+        if self.recovered.is_set():  # else the first comparison does so
+            self.desk.work.start(self._accept())
+
+    async def _accept(self) -> None:
+        while not await self.compare("rearm"):
+            await self.desk.work.until(self.world.clock.now_ns() + _RETRY_S * SECOND_NS)
+
+    def _concede(self, positions: list[Position]) -> None:
+        """Give up what the venue does not show, now: what it showed earlier may have changed."""
         why = "conceded at a re-arming"
-        positions = list(self.positions.values())
         for one in concede(self.desk.ledger, positions, at=self.desk.now(), reason=why):
             self._adjust(one)
         self.foreign, self._differs_since_ns = None, None
-        self.desk.work.start(self.compare("rearm"))
 
     def _adjust(self, adjustment: Adjustment) -> None:
         """Change our books by what is no execution."""
@@ -254,40 +297,11 @@ class Books:
         self.desk.ledger.adjust(adjustment)
         self.desk.scribe.add(partial(self.world.journal.record_adjustments, [adjustment]))
 
-    async def prepare(self) -> None:
-        """Before a decision: purchases of the one before have ended, and books are compared."""
-        await self.cancel_purchases()
+    async def prepare(self, *, closing: bool = False) -> None:
+        """Before a decision: orders of the one before have ended, and books are compared.
+
+        Args:
+            closing: Everything is to be sold; then a sale that waits for its price has to go, too.
+        """
+        await self.desk.cancel_open(limits=closing)
         await self.compare("decision")
-
-    async def cancel_purchases(self) -> None:
-        """Cancel what is left of open purchases, and wait a moment for their end."""
-        ledger, work = self.desk.ledger, self.desk.work
-        until_ns = self.world.clock.now_ns() + _CANCEL_S * SECOND_NS
-        wanted = [
-            one.order_id
-            for one in ledger.open_orders()
-            if one.intent.ticket.side is Side.BUY and one.order_id is not None
-        ]
-        if not wanted:
-            return
-        await self.desk.cancel(wanted)
-        while self.world.clock.now_ns() < until_ns and any(
-            one.order_id in wanted for one in ledger.open_orders()
-        ):
-            self.desk.news.clear()
-            await work.until(until_ns, self.desk.news)
-
-    async def watch_open(self) -> None:
-        """While the session should be on, ask the venue whether it is: it may close any time."""
-        while self.world.clock.now_ns() < self.plan.closes_ns:
-            why: str | None = "the venue says that it is closed"
-            try:
-                if (await self.desk.work.venue(self.world.broker.clock)).is_open:
-                    why = None
-            except VenueError as error:  # what it said last stands
-                closed = Hold.CLOSED in self.holds
-                why = f"the venue does not say whether it is open: {error}" if closed else None
-            if self.world.clock.now_ns() < self.plan.closes_ns and self.holds.put(Hold.CLOSED, why):
-                log.info("session_watched", closed=why)
-            pause_s = _STILL_OPEN_S if why is None else _OPEN_RETRY_S
-            await self.desk.work.until(self.world.clock.now_ns() + pause_s * SECOND_NS)

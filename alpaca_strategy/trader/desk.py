@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from alpaca_strategy.domain.journal import Intent, StateChange, Switch, SwitchKind
-from alpaca_strategy.domain.orders import IntentState, Side, VenueOrder
+from alpaca_strategy.domain.orders import IntentState, OrderType, Side, VenueOrder
 from alpaca_strategy.domain.outcomes import Outcome, Refusal, Refused, Unknown
 from alpaca_strategy.errors import EnvironmentFaultError, LeaseEndedError, VenueError
 from alpaca_strategy.strategy.limits import Denial
@@ -22,7 +22,7 @@ from alpaca_strategy.trader.crash_points import pass_by
 from alpaca_strategy.trader.ledger import Ledger
 from alpaca_strategy.trader.ports import Broker, Clock, Journal
 from alpaca_strategy.trader.scribe import Scribe
-from alpaca_strategy.trader.work import Work
+from alpaca_strategy.trader.work import FOREVER_NS, Work
 
 log = structlog.get_logger(__name__)
 #: Seconds after a lost answer at which the venue is asked whether it has the order, and then the
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 LOOKUPS_S: Final = (0.5, 1.5, 3.5, 7.5, 15.5, 30.5)
 _LATER_S: Final = 15.0
 _ABSENT_S: Final = 30.0
+#: How long cancelled orders may take to end before a decision no longer waits for them.
+_CANCEL_S: Final = 2
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Desk:
         work: Threads and waits.
         gate: The last judgement before the wire, made anew for every order.
         on_switch: Told of the switch as the journal has it, at every sending.
-        on_journal: Told that something could not be written.
+        may_leave: Asked by the thread that sends, right before an order leaves.
         news: Set whenever an order has changed, so that what waits for room looks again.
         last_sent: When the newest order left, by this machine's monotonic clock in seconds.
         waited: Seconds that were spent waiting for the venue until then, since they were reset.
@@ -59,6 +61,7 @@ class Desk:
     work: Work
     gate: Callable[[Intent], Denial | None]
     on_switch: Callable[[Switch | None], None]
+    may_leave: Callable[[], bool]
     news: asyncio.Event = field(default_factory=asyncio.Event)
     last_sent: float = 0.0
     waited: float = 0.0
@@ -81,11 +84,17 @@ class Desk:
         refused = await self.send(sales)
         for intent, denial in refused:
             self.give_up(intent, denial.sentence)
+        reasons = dict.fromkeys(waiting, "it was too late to buy")
         while waiting:
+            if self.clock.now_ns() >= deadline_ns:
+                for intent in waiting:
+                    self.give_up(intent, reasons[intent])
+                return
             self.news.clear()
-            refused = await self.send(waiting)
+            refused = await self.send(waiting, until_ns=deadline_ns)
             for intent, denial in refused:
-                if not denial.passes_with_room or self.clock.now_ns() >= deadline_ns:
+                reasons[intent] = denial.sentence
+                if not denial.passes_with_room:
                     self.give_up(intent, denial.sentence)
             waiting = [one for one, _ in refused if self._is_pending(one)]
             if waiting:
@@ -94,13 +103,14 @@ class Desk:
                 self._waiting += monotonic() - began
 
     async def send(
-        self, intents: Sequence[Intent], *, flattening: bool = False
+        self, intents: Sequence[Intent], *, flattening: bool = False, until_ns: int = FOREVER_NS
     ) -> list[tuple[Intent, Denial]]:
         """Send those that the gate lets through now; return the others, with why not.
 
         Args:
             intents: In the ledger and in the journal.
             flattening: They are the sales that a kill asked for.
+            until_ns: When it is too late for them.
         """
         admitted, refused, changes = [], [], []
         for intent in intents:
@@ -113,24 +123,12 @@ class Desk:
                 refused.append((intent, denial))
         if not admitted:
             return refused
-        try:
-            switch = await self.work.journal(
-                self.journal.begin_sending, changes, flattening=flattening
-            )
-        except EnvironmentFaultError as error:
-            log.warning("orders_not_sent", reason=str(error), orders=len(admitted))
+        objection = await self._commit(changes, flattening=flattening)
+        if objection is None and self.clock.now_ns() > until_ns:
+            objection = "it was too late to buy"
+        if objection is not None:
             for intent in admitted:
-                self._hold_back(intent, "the journal could not be written")
-            return refused
-        except LeaseEndedError as error:
-            for intent in admitted:
-                self._hold_back(intent, str(error))
-            return refused
-        pass_by("sending_committed")
-        self.on_switch(switch)
-        if switch is not None and switch.kind is SwitchKind.KILL and not flattening:
-            for intent in admitted:  # nothing was written, so nothing may leave
-                self._hold_back(intent, f"killed: {switch.reason}")
+                self._hold_back(intent, objection)
             return refused
         # The commit took a moment: whatever happened meanwhile counts.
         late = [(intent, self.gate(intent)) for intent in admitted]
@@ -141,6 +139,23 @@ class Desk:
         await asyncio.gather(*(self._post(intent) for intent, denial in late if denial is None))
         self._waiting += monotonic() - began
         return refused
+
+    async def _commit(self, changes: Sequence[StateChange], *, flattening: bool) -> str | None:
+        """Write that orders are about to leave; return why they must not, or None."""
+        try:
+            switch = await self.work.journal(
+                self.journal.begin_sending, changes, flattening=flattening
+            )
+        except EnvironmentFaultError as error:
+            log.warning("orders_not_sent", reason=str(error), orders=len(changes))
+            return "the journal could not be written"
+        except LeaseEndedError as error:
+            return str(error)
+        pass_by("sending_committed")
+        self.on_switch(switch)
+        if switch is not None and switch.kind is SwitchKind.KILL and not flattening:
+            return f"killed: {switch.reason}"  # nothing was written, so nothing may leave
+        return None
 
     def give_up(self, intent: Intent, why: str) -> None:
         """Drop an intent that has not left."""
@@ -159,7 +174,7 @@ class Desk:
     async def _post(self, intent: Intent) -> None:
         ticket = intent.ticket
         self.last_sent, self.waited = monotonic(), self._waiting
-        outcome = await self.work.sending(self.broker.submit, ticket)
+        outcome = await self.work.sending(self.broker.submit, ticket, self.may_leave)
         pass_by("order_answered")
         log.info(
             "order_sent", client_order_id=ticket.client_order_id, symbol=ticket.symbol,
@@ -170,10 +185,13 @@ class Desk:
 
     def _take(self, intent: Intent, outcome: Outcome[VenueOrder]) -> None:
         """Note what became of a sending, and look further where nobody knows."""
+        if isinstance(outcome, Refused) and outcome.status == 0:
+            self._hold_back(intent, outcome.message)  # this time it has not left
+            return
         if isinstance(outcome, Refused) and outcome.why is Refusal.DUPLICATE_ID:
             outcome = Unknown("the venue has an order of this id already")
         self._note(self.ledger.apply_outcome(intent.ticket.client_order_id, outcome, self.now()))
-        if isinstance(outcome, Unknown):
+        if self.ledger.state(intent.ticket.client_order_id) is IntentState.UNKNOWN:
             self.follow(intent)
 
     def follow(self, intent: Intent) -> None:
@@ -231,6 +249,29 @@ class Desk:
         pass_by("cancel_answered")
         for order_id, outcome in zip(order_ids, outcomes, strict=True):
             log.info("cancel_sent", order_id=order_id, outcome=type(outcome).__name__)
+
+    async def cancel_open(self, *, limits: bool = False) -> None:
+        """Cancel what is left of open purchases, and wait a moment for their end.
+
+        Args:
+            limits: And of limit orders, whatever their side.
+        """
+        until_ns = self.clock.now_ns() + _CANCEL_S * SECOND_NS
+        wanted = [
+            one.order_id
+            for one in self.ledger.open_orders()
+            if one.order_id is not None
+            and (one.intent.ticket.side is Side.BUY
+                 or (limits and one.intent.ticket.type is OrderType.LIMIT))
+        ]  # fmt: skip
+        if not wanted:
+            return
+        await self.cancel(wanted)
+        while self.clock.now_ns() < until_ns and any(
+            one.order_id in wanted for one in self.ledger.open_orders()
+        ):
+            self.news.clear()
+            await self.work.until(until_ns, self.news)
 
     def _note(self, change: StateChange | None) -> None:
         if change is not None:

@@ -11,7 +11,7 @@ import structlog
 
 from alpaca_strategy.domain.market import Session
 from alpaca_strategy.domain.streams import HaltNotice, MarketFrame, Stream
-from alpaca_strategy.errors import VenueError
+from alpaca_strategy.errors import AlpacaStrategyError
 from alpaca_strategy.market.live_tape import LiveTape
 from alpaca_strategy.trader.clocks import SECOND_NS
 from alpaca_strategy.trader.holds import Hold, Holds
@@ -59,6 +59,7 @@ class Feed:
         self._heard_ns = 0  # the newest trade of the stream
         self._tried_ns = 0  # the newest connection, or the newest try to get another
         self._in_doubt = False
+        self._owed: set[object] = set()  # gaps without which the tape is not to be trusted
         # Halted before the newest connection began: that they trade again may have been missed.
         self._halted_before: set[str] = set()
         self._connected_ns = 0
@@ -84,7 +85,7 @@ class Feed:
         """What was not told in the silence is asked for, before anything is decided on the tape."""
         self._holds.set(Hold.DATA, "the tape of the silence is asked for")
         self._whole_until = min(self._whole_until, since)
-        self._work.start(self._catch_up(self._generation, self._now()))
+        self._begin_to_catch_up()
 
     def ready(self) -> None:
         """The stream delivers from now on; what it missed is asked for."""
@@ -95,11 +96,13 @@ class Feed:
         self._halted_before = set(self.halted)
         if Hold.MARKET in self._holds:
             self._halted_before.update(self.tape.symbols)
-        self._work.start(self._catch_up(self._generation, self._now()))
+        self._owed.clear()
+        self._begin_to_catch_up()
 
     def lost(self, reason: str) -> None:
         """The stream delivers nothing any more."""
         self._generation += 1
+        self._owed.clear()
         if self._holds.set(Hold.DATA, reason):
             self.gaps += 1
             # The stream may have been dead or mute since its last trade, and leaky before that.
@@ -115,7 +118,7 @@ class Feed:
     async def _ask_again(self, generation: int) -> None:
         await self._work.until(self._clock.now_ns() + _RETRY_S * SECOND_NS)
         self._in_doubt = False
-        await self._fill(generation, self._now() - _OVERLAP, self._now())
+        await self._fill(generation, self._now() - _OVERLAP, self._now(), object())
 
     def check(self) -> int:
         """Notice a stream that is connected, and mute; return when to look again.
@@ -154,34 +157,52 @@ class Feed:
         ns = self.tape.newest_ns
         return None if ns is None else datetime.fromtimestamp(ns / SECOND_NS, UTC)
 
-    async def _catch_up(self, generation: int, until: datetime) -> None:
-        """Fill the gap before a connection began; trading on its data begins after that."""
-        if not await self._fill(generation, self._whole_until, until):
-            return
-        self._holds.lift(Hold.DATA)
-        await self._work.until(self._clock.now_ns() + _SECOND_LOOK_S * SECOND_NS)
-        if await self._fill(generation, self._whole_until, until) and until > self._whole_until:
-            self._whole_until = until
+    def _begin_to_catch_up(self) -> None:
+        gap = object()
+        self._owed.add(gap)
+        self._work.start(self._catch_up(self._generation, self._now(), gap))
 
-    async def _fill(self, generation: int, start: datetime, until: datetime) -> bool:
-        """Ask for the trades of a gap until they come; False when the stream is lost meanwhile."""
+    async def _catch_up(self, generation: int, until: datetime, gap: object) -> None:
+        """Fill the gap before a connection began; trading on its data begins after that."""
+        if not await self._fill(generation, self._whole_until, until, gap):
+            return
+        await self._work.until(self._clock.now_ns() + _SECOND_LOOK_S * SECOND_NS)
+        if await self._fill(generation, self._whole_until, until, gap):
+            self._whole_until = max(self._whole_until, until)
+
+    async def _fill(
+        self, generation: int, start: datetime, until: datetime, gap: object
+    ) -> bool:  # fmt: skip
+        """Ask for the trades of a gap until they come; False when the stream is lost meanwhile.
+
+        While it is owed nothing is decided on the tape, and no longer.
+        """
         start, until = start - _OVERLAP, min(until + _AHEAD, self._session.closes_at)
         while generation == self._generation:
             if until <= self._session.opens_at:
-                return True  # nothing before the open enters a bar
+                return self._filled(generation, gap)  # nothing before the open enters a bar
             try:
                 found = await self._work.venue(
                     self._history.trades, self.tape.symbols, start, until
                 )
-            except VenueError as error:
+            except AlpacaStrategyError as error:  # a refusal, too: the session may outlast it
+                self._owed.add(gap)
                 self._holds.set(Hold.DATA, f"the gap in the tape is not filled: {error}")
                 log.warning("gap_not_filled", reason=str(error))
                 await self._work.until(self._clock.now_ns() + _RETRY_S * SECOND_NS)
                 continue
             added = self.tape.extend_table(found)
             log.info("gap_filled", start=start.isoformat(), end=until.isoformat(), trades=added)
-            return generation == self._generation
+            return self._filled(generation, gap)
         return False
+
+    def _filled(self, generation: int, gap: object) -> bool:
+        if generation != self._generation:
+            return False
+        self._owed.discard(gap)
+        if not self._owed:
+            self._holds.lift(Hold.DATA)
+        return True
 
     def _end_missed_halts(self) -> None:
         """A name that has traded since the connection began is not halted, whoever told of it."""

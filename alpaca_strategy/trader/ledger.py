@@ -36,6 +36,9 @@ from alpaca_strategy.trader.entries import Entry, Reached, entered_at
 __all__ = ["Entry", "Ledger"]
 
 _NOTHING: Final = Decimal(0)
+_SAYS_NOTHING: Final = frozenset(
+    {Refusal.SHARES_HELD, Refusal.RATE_LIMIT, Refusal.CREDENTIALS}
+)  # of an order that was sent before
 _NEVER_SENT: Final = frozenset({IntentState.REJECTED, IntentState.ABANDONED})
 
 
@@ -117,11 +120,12 @@ class Ledger:
         if entry is None or entry.order_id is not None:
             return None  # the venue has the order, so it was some other sending that it refused
         detail = f"refused: {outcome.message}"
-        # Known already, or held by the order itself: then an earlier sending has arrived.
-        arrived = outcome.why is Refusal.DUPLICATE_ID or (
-            outcome.why is Refusal.SHARES_HELD and entry.sendings > 1
+        # Known already, or held by the order itself: then an earlier sending has arrived. A request
+        # that was not looked at says nothing of an earlier one.
+        open_still = outcome.why is Refusal.DUPLICATE_ID or (
+            entry.sendings > 1 and (outcome.why in _SAYS_NOTHING or outcome.status == 0)
         )
-        return self._move(name, IntentEvent.LOSE if arrived else IntentEvent.REFUSE, at, detail)
+        return self._move(name, IntentEvent.LOSE if open_still else IntentEvent.REFUSE, at, detail)
 
     def apply_order(self, order: VenueOrder, at: datetime) -> StateChange | None:
         """Note what the venue shows of an order; one that is not in the ledger changes nothing."""

@@ -61,6 +61,7 @@ class Parts:
             world.clock, world.broker, world.journal, self.ledger, self.scribe, work,
             gate=self._judge,
             on_switch=self._switched,
+            may_leave=self._may_leave,
         )  # fmt: skip
         self.books = Books(plan, world, self.desk, self.holds, self.trail)
         self.feed = Feed(
@@ -99,6 +100,12 @@ class Parts:
     def _judge(self, intent: Intent) -> Denial | None:
         self.pulse.watch_lock()
         return self.gatekeeper.judge(intent)
+
+    def _may_leave(self) -> bool:
+        """Asked by the thread that sends, right before an order leaves."""
+        killed = Hold.KILLED in self.holds and not self.emergency.flattening
+        stopped = killed or Hold.STOPPING in self.holds or Hold.LOCK in self.holds
+        return not stopped and self.pulse.lock_is_fresh
 
     def _switched(self, switch: Switch | None) -> None:
         self.obey(switch)

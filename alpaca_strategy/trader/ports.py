@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol
@@ -48,8 +48,13 @@ class Broker(Protocol):
     Questions raise VenueError where no usable answer came: an error is never an empty answer.
     """
 
-    def submit(self, ticket: Ticket) -> Outcome[VenueOrder]:
-        """Send an order, once."""
+    def submit(self, ticket: Ticket, may_leave: Callable[[], bool]) -> Outcome[VenueOrder]:
+        """Send an order, once.
+
+        Args:
+            ticket: The order.
+            may_leave: Asked right before it leaves; where it must not, it is refused with status 0.
+        """
 
     def cancel(self, order_id: str) -> Outcome[None]:
         """Ask for an order's cancellation; done means asked, not cancelled."""

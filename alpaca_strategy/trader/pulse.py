@@ -64,13 +64,18 @@ class Pulse:
         self.watch_lock()
         return self._due_at
 
+    @property
+    def lock_is_fresh(self) -> bool:
+        """Whether the database has confirmed the lock of late; may be asked by any thread."""
+        return time.monotonic() - self._locked_at <= LOCK_AGE_S
+
     def watch_lock(self) -> None:
         """Send nothing when the database has not confirmed the lock of late.
 
         Asked before every sending, too: a process that was frozen may wake up right there, and
         somebody else may have the lock by then.
         """
-        if time.monotonic() - self._locked_at > LOCK_AGE_S:
+        if not self.lock_is_fresh:
             self._holds.set(Hold.LOCK, "the database has not confirmed the lock of late")
 
     async def confirm(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import structlog
@@ -35,6 +35,7 @@ from alpaca_strategy.trader.plan import Plan, World, moment
 from alpaca_strategy.trader.window import Windows
 from alpaca_strategy.trader.work import Work
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 _CLOSE: Final = BAR_COLUMNS.index("close")
 #: Without these the scores would be of a market that nobody has seen.
@@ -76,10 +77,13 @@ class Rounds:
 
     async def play(self, minute: int) -> None:
         """Decide on a minute that has just ended, once its bars are complete."""
-        if minute in self.decided or self._one_at_a_time.locked():
+        if minute in self.decided:
+            return
+        if self._one_at_a_time.locked():
+            await self._carry_out(self._skipped(minute, "the round before still works"), ())
             return
         async with self._one_at_a_time:
-            await self.books.prepare()
+            await self._prepare(minute)
             await self.confirm_lock()
             await self.work.until(self.plan.due_ns(minute))
             self.stages = {}
@@ -95,6 +99,24 @@ class Rounds:
                 )
             log.info("round_played", minute=minute, orders=len(wishes),
                      ms={name: round(s * 1e3, 3) for name, s in self.stages.items()})  # fmt: skip
+
+    async def _prepare(self, minute: int) -> None:
+        """End what the decision before left, and compare books; closing waits for no answer."""
+        closing = is_closing_time(minute, self.plan.session, self.plan.rules)
+        until = self.plan.due_ns(minute) if closing else self.plan.deadline_ns(minute)
+        await self._within(until, self.books.prepare(closing=closing))
+
+    async def _within(self, until_ns: int, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return what comes of some work, or None where that takes longer; it then goes on."""
+        done, found = asyncio.Event(), []
+
+        async def carry_on() -> None:
+            found.append(await work)
+            done.set()
+
+        self.work.start(carry_on())
+        await self.work.until(until_ns, done)
+        return found[0] if found else None
 
     async def _carry_out(self, decision: Decision, wishes: Sequence[Wish]) -> None:
         intents = [self._intent(decision, wish) for wish in wishes]
@@ -141,10 +163,14 @@ class Rounds:
             window = self.windows.at(values, observed)
             self._stage("features", started)
             started = monotonic()
-            scores, expected = await self.work.thinking(
-                self.world.scorer.score, window.features, window.usable
+            thought = await self._within(
+                self.plan.deadline_ns(minute),
+                self.work.thinking(self.world.scorer.score, window.features, window.usable),
             )
             self._stage("scores", started)
+            if thought is None:
+                return self._skipped(minute, "the model has not answered in time"), ()
+            scores, expected = thought
             nonsense = objection_to_scores(scores, expected) or self._too_late(minute)
             if nonsense is not None:
                 return self._skipped(minute, nonsense), ()
@@ -221,7 +247,9 @@ class Rounds:
     def _intent(self, decision: Decision, wish: Wish) -> Intent:
         trading = self.plan.trading
         limit = None
-        if trading.order_type == "limit" and wish.price is not None:
+        # What is closed at the end of the day must not wait for its price.
+        closing = is_closing_time(decision.minute, self.plan.session, self.plan.rules)
+        if trading.order_type == "limit" and wish.price is not None and not closing:
             limit = collared(wish.price, wish.side, trading.collar_bps)
         name = client_order_id(
             trading.name, decision.session, decision.minute, wish.symbol, wish.side

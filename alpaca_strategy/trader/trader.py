@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from alpaca_strategy.domain.journal import Switch, SwitchKind
-from alpaca_strategy.domain.orders import OrderStatus, TradeUpdate
+from alpaca_strategy.domain.orders import OrderStatus, Side, TradeUpdate
 from alpaca_strategy.domain.streams import (
     MarketFrame,
     Stream,
@@ -25,6 +25,7 @@ from alpaca_strategy.errors import AlpacaStrategyError, BusyError, EnvironmentFa
 from alpaca_strategy.strategy.decide import is_due
 from alpaca_strategy.trader.clocks import MINUTE_NS, SECOND_NS
 from alpaca_strategy.trader.holds import Hold
+from alpaca_strategy.trader.opening import watch_open
 from alpaca_strategy.trader.parts import Parts
 from alpaca_strategy.trader.plan import Plan, World
 from alpaca_strategy.trader.recovery import check_clock, recover
@@ -42,6 +43,7 @@ _EVENTS: Final = frozenset({
 #: Of this machine's time: what a stop may take, and the farewell after it.
 _GRACEFUL_S: Final = 5.0
 _FAREWELL_S: Final = 1.5
+_LOOK_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,10 @@ class Trader:
         agenda, plan, parts = self.parts.agenda, self.plan, self.parts
         now = self.world.clock.now_ns()
         parts.holds.set(Hold.CLOSED, f"the session opens at {plan.session.opens_at:%H:%M} UTC")
-        agenda.at(max(plan.opens_ns, now), lambda: parts.work.start(parts.books.watch_open()))
+        agenda.at(
+            max(plan.opens_ns, now),
+            lambda: parts.work.start(watch_open(plan, self.world, parts.work, parts.holds)),
+        )
         for minute in range(plan.session.minutes):
             if plan.ends_ns(minute) >= now - MINUTE_NS:
                 agenda.at(plan.ends_ns(minute), self._minute_ended(minute))
@@ -185,7 +190,7 @@ class Trader:
             if event.stream is Stream.DATA:
                 parts.feed.ready()
             else:
-                parts.work.start(parts.books.updates_ready())
+                parts.books.updates_ready()
         elif isinstance(event, StreamLost):
             self._lost(event)
         elif isinstance(event, StreamNonsense):
@@ -197,7 +202,7 @@ class Trader:
         log.warning("stream_nonsense", stream=event.stream.value, what=event.what)
         self.parts.count("nonsense")
         if event.stream is Stream.UPDATES:
-            self.parts.work.start(self.parts.books.compare("surprise"))
+            self.parts.books.surprised()
         else:
             self.parts.feed.doubt()
 
@@ -207,7 +212,7 @@ class Trader:
             self.parts.feed.lost(event.reason)
         else:
             log.warning("updates_lost", reason=event.reason)
-            self.parts.holds.set(Hold.UPDATES, event.reason)
+            self.parts.books.updates_lost(event.reason)
         if event.final:
             msg = f"The {event.stream.value} stream is refused: {event.reason}"
             self._failure = BusyError(msg)
@@ -226,6 +231,7 @@ class Trader:
         log.warning("switch_turned", kind=kind.value, reason=switch.reason, by=switch.by)
         if kind is SwitchKind.REARM:
             parts.holds.lift(Hold.HALTED)
+            parts.emergency.end_flattening()
             parts.books.accept()
         elif kind is SwitchKind.KILL:
             parts.work.start(parts.emergency.carry_out(flatten=switch.flatten))
@@ -247,11 +253,19 @@ class Trader:
         self.parts.holds.set(Hold.STOPPING, why)
         try:
             async with asyncio.timeout(_GRACEFUL_S):
-                await self.parts.books.cancel_purchases()
+                await self._end_purchases()
                 await self.parts.scribe.flush()
         except TimeoutError:
             log.warning("stopped_with_work_left")
         self._ending = "stopped"
+
+    async def _end_purchases(self) -> None:
+        """Cancel open purchases, those that are only just on their way included."""
+        ledger = self.parts.ledger
+        await self.parts.desk.cancel_open()
+        while any(one.intent.ticket.side is Side.BUY for one in ledger.unresolved()):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)  # the ledger tells nobody
+        await self.parts.desk.cancel_open()
 
     async def _finish(self) -> None:
         self.parts.phase = "stopped"

@@ -19,7 +19,7 @@ from trading_floor import SESSION, Floor, trading_floor
 from alpaca_strategy.market.calendar import exchange_calendar
 
 #: At a rate this machine's milliseconds are the venue's seconds, so there is more grace.
-PATIENT = {"trading": {"grace_s": 10.0, "decision_deadline_s": 40.0}}
+PATIENT = {"trading": {"grace_s": 25.0, "decision_deadline_s": 30.0}}
 
 
 def at(clock: str) -> str:
@@ -240,7 +240,7 @@ def check_bars(floor: Floor, least: int, *, mute: datetime | None = None) -> Non
         for minute, end in ends.items()
         if mute is None or not mute <= end <= mute + timedelta(seconds=90)
     ]
-    assert not found, f"minutes {found}\n{floor.log()}"
+    assert not found, f"minutes {found}, mute since {mute}\n{floor.log()}"
     assert seen >= least
 
 
