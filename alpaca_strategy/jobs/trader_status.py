@@ -31,8 +31,7 @@ def status(account: str | None) -> list[tuple[str, str]]:
     last = _last(account)
     beat = last.heartbeat
     detail: dict[str, Any] = dict(beat.detail)
-    alive = last.age_s <= DEAD_S and beat.phase != "stopped"
-    state = beat.phase if alive or beat.phase == "stopped" else "DEAD or hanging"
+    state = beat.phase if _lives(last) or beat.phase == "stopped" else "DEAD or hanging"
     switch = _reader().switch(last.book)
     rows = [
         ("account", f"{last.book.account} ({detail.get('mode', '?')})"),
@@ -128,20 +127,26 @@ def events(account: str | None) -> list[Row]:
 
 def kill(account: str | None, *, reason: str, flatten: bool) -> str:
     """Turn the switch to kill; return what that means."""
-    book = _last(account).book
-    turn = _turn(book, lambda journal: journal.switch(
+    last = _meant(account)
+    turn = _turn(last.book, lambda journal: journal.switch(
         SwitchKind.KILL, reason=reason, by=getuser(), flatten=flatten
     ))  # fmt: skip
-    then = " and what the strategy holds is sold" if flatten else ""
+    name = f"turn {turn.position} of account {last.book.account}"
+    if not _lives(last):
+        return (
+            f"{name} is noted and stands, but NO trader runs: nothing was cancelled or sold. Do "
+            f"that at the venue, or start the trader, which then cancels and does not trade"
+        )
+    then = ", and sells what the strategy holds" if flatten else ""
     return (
-        f"killed (turn {turn.position}): account {book.account} sends nothing more, its open "
-        f"orders are cancelled{then}; allow trading again with: alpaca-strategy trader rearm"
+        f"killed ({name}): the trader sends nothing more and cancels its open orders{then}; see "
+        f'`trader status`. To trade again: alpaca-strategy trader rearm --reason "..."'
     )
 
 
 def rearm(account: str | None, *, reason: str) -> str:
     """Allow trading again."""
-    book = _last(account).book
+    book = _meant(account).book
     turn = _turn(
         book, lambda journal: journal.switch(SwitchKind.REARM, reason=reason, by=getuser())
     )
@@ -175,6 +180,23 @@ def _last(account: str | None) -> LastBeat:
         msg = f"No trader{of} has been heard of; start one: alpaca-strategy trade --simulate"
         raise UserError(msg)
     return min(found, key=lambda one: one.age_s)
+
+
+def _lives(last: LastBeat) -> bool:
+    return last.age_s <= DEAD_S and last.heartbeat.phase != "stopped"
+
+
+def _meant(account: str | None) -> LastBeat:
+    """Return the newest heartbeat of the account that a person can only mean.
+
+    Raises:
+        UserError: No trader has been heard of, or several live and none is named.
+    """
+    living = sorted({one.book.account for one in _reader().heartbeats() if _lives(one)})
+    if account is None and len(living) > 1:
+        msg = f"Traders of several accounts live; say which: --account {' or '.join(living)}"
+        raise UserError(msg)
+    return _last(account or (living[0] if living else None))
 
 
 def _where(account: str | None, session: str | None) -> tuple[Book, date]:

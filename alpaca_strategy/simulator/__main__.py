@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import threading
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -144,6 +145,9 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
     deflate: Annotated[
         bool, typer.Option(help="Compress market data where the client agrees.")
     ] = False,
+    with_parent: Annotated[
+        bool, typer.Option(help="End when standard input closes, with whoever started this.")
+    ] = False,
 ) -> None:
     """Serve a simulated exchange that speaks Alpaca's protocol, until interrupted.
 
@@ -151,6 +155,8 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
     may be given, separated by commas), SIMULATOR_TOKEN for the side door under /_sim/. A missing
     one is drawn at random.
     """
+    if with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     if multiplier not in {1, 2, 4}:
         msg = f"--multiplier is 4, 2 or 1, got {multiplier}."
         raise SettingsError(msg)
@@ -195,6 +201,11 @@ def main(  # noqa: PLR0917  # typer reads every option from the signature
     if schedule_file is not None:
         server.plan(venue, schedule_file)
     server.serve(venue, listener)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)  # nothing of a simulated exchange is worth keeping
 
 
 def _keys() -> dict[str, str]:

@@ -146,7 +146,12 @@ def running_simulator(**options: Any) -> Iterator[RunningSimulator]:
     with tempfile.TemporaryFile("w+") as output:
         command = [sys.executable, "-m", "alpaca_strategy.simulator", "--port", str(port)]
         process = subprocess.Popen(  # noqa: S603  # our own module with our own options
-            [*command, *_arguments(options)], env=environment, stdout=output, stderr=output
+            [*command, "--with-parent", *_arguments(options)],
+            env=environment,
+            stdin=subprocess.PIPE,  # closes with us, however we end, and it ends then
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # keys that a terminal makes signals of are not for it
         )
         simulator = RunningSimulator(
             f"http://{LOOPBACK}:{port}", first_key, first_secret, token, process.pid
@@ -156,6 +161,8 @@ def running_simulator(**options: Any) -> Iterator[RunningSimulator]:
             yield simulator
         finally:
             process.terminate()
+            if process.stdin is not None:
+                process.stdin.close()
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:

@@ -51,6 +51,7 @@ class Pulse:
     def begin(self) -> None:
         """Begin to beat: the lock is ours."""
         self.begun = True
+        self._locked_at = time.monotonic()
 
     def turn(self) -> float:
         """Beat if it is time, called by the main loop at every turn; return when it is next."""

@@ -285,7 +285,7 @@ class Trader:
 
     def _listen_to_signals(self) -> None:
         loop, work = asyncio.get_running_loop(), self.parts.work
-        for name in (signal.SIGTERM, signal.SIGINT):
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(name, lambda: self._leave("the trader was told to stop"))
         loop.add_signal_handler(signal.SIGUSR1, lambda: work.start(self._killed_by_signal()))
         loop.add_signal_handler(signal.SIGQUIT, self.parts.print_status)
