@@ -81,6 +81,24 @@ def play_mad(database: str, folder: Path, madness: str, start: str = "15:46") ->
 
 
 @pytest.mark.integration
+def test_model_that_does_not_answer_keeps_nothing_from_being_sold(
+    trading_database: str, tmp_path: Path
+) -> None:
+    patient = {"trading": {"grace_s": 15.0, "decision_deadline_s": 30.0}}
+    with trading_floor(
+        trading_database, tmp_path, seed=1, rate=60.0, start="15:43", settings=patient
+    ) as floor:
+        floor.told |= {"madness": "silent", "mad_from": 378}
+        ending = floor.finish(floor.start())
+        assert ending["reason"] == "closed", floor.log()
+        assert ending["flat"], floor.log()
+        assert floor.judge() == [], floor.log()
+        assert floor.simulator.truth()["fills"]
+        skipped = [one["reason"] for one in floor.logged("decision_skipped")]
+        assert "the model has not answered in time" in skipped
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("madness", ["nan"])
 def test_scores_that_rank_nothing_lead_to_no_order(
     trading_database: str, tmp_path: Path, madness: str

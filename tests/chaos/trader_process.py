@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -83,6 +84,8 @@ class MadScorer(ScriptedScorer):
         scores, expected = super().score(features, usable)
         if minute_of(features, usable) < self.from_minute:
             return scores, expected
+        if self.madness == "silent":
+            time.sleep(3600)
         if self.madness.startswith("expected_"):
             return scores, mad(self.madness.removeprefix("expected_"), expected)
         return mad(self.madness, scores), expected
