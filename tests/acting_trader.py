@@ -80,9 +80,6 @@ class ActingVenue:
         self._called("lookup")
         return self.orders.get(client_order_id)
 
-    def orders_since(self, after: datetime) -> list[VenueOrder]:
-        raise NotImplementedError
-
     def fills_since(self, after: datetime) -> list[Fill]:
         self._called("fills")
         return list(self.fills)
@@ -179,9 +176,11 @@ class ActingWorld:
 
     def __init__(self) -> None:
         self.history_fails: list[Exception] = []
+        self.asked = 0  # for history
         self.thinking = threading.Event()
 
     def trades(self, *_: object) -> Any:
+        self.asked += 1
         if self.history_fails:
             raise self.history_fails.pop(0)
         from alpaca_strategy.market.schema import TRADE_SCHEMA

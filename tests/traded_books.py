@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+
+from sqlalchemy import Engine, text
 
 from alpaca_strategy.domain.journal import (
     Book,
@@ -189,3 +192,31 @@ def a_beat(phase: str = "trading", *, run_id: str = "r") -> Heartbeat:
         last_data_at=None,
         detail={"equity": Decimal("100000.50"), "positions": {"AAA": 10}},
     )
+
+
+def pause_sendings(engine: Engine) -> None:
+    """Let a sending wait, once it has looked at switch and lease, for advisory lock 7."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END';"
+                "CREATE TRIGGER pauses BEFORE INSERT ON trading.intent_step"
+                " FOR EACH ROW EXECUTE FUNCTION pause()"
+            )
+        )
+
+
+def waiting(engine: Engine) -> int:
+    """Return how many wait for an advisory lock."""
+    query = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    with engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def until(what: Callable[[], object]) -> None:
+    """Wait for something that is about to happen."""
+    ends_at = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < ends_at, "it did not happen"
+        time.sleep(0.005)

@@ -14,7 +14,7 @@ import structlog
 
 from alpaca_strategy.domain.journal import Intent, StateChange, Switch, SwitchKind
 from alpaca_strategy.domain.orders import IntentState, OrderType, Side, VenueOrder
-from alpaca_strategy.domain.outcomes import Outcome, Refusal, Refused, Unknown
+from alpaca_strategy.domain.outcomes import Outcome, Refused, Unknown
 from alpaca_strategy.errors import EnvironmentFaultError, LeaseEndedError, VenueError
 from alpaca_strategy.strategy.limits import Denial
 from alpaca_strategy.trader.clocks import SECOND_NS
@@ -188,8 +188,6 @@ class Desk:
         if isinstance(outcome, Refused) and outcome.status == 0:
             self._hold_back(intent, outcome.message)  # this time it has not left
             return
-        if isinstance(outcome, Refused) and outcome.why is Refusal.DUPLICATE_ID:
-            outcome = Unknown("the venue has an order of this id already")
         self._note(self.ledger.apply_outcome(intent.ticket.client_order_id, outcome, self.now()))
         if self.ledger.state(intent.ticket.client_order_id) is IntentState.UNKNOWN:
             self.follow(intent)

@@ -85,8 +85,8 @@ class Emergency:
         self.flattening = True
         await self.desk.work.until(FOREVER_NS, self.books.recovered)
         while self.flattening:
-            known = await self.books.compare("surprise")
-            if known and not any(self.books.sellable().values()):
+            if await self.books.compare("surprise") and not any(self.books.sellable().values()):
+                self.flattening = False
                 break
             if not self._is_held_back():
                 await self._sell()

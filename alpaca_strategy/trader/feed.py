@@ -26,6 +26,7 @@ _AHEAD: Final = timedelta(seconds=5)
 #: And once more so long after it, for what the venue's history learns later than its stream.
 _SECOND_LOOK_S: Final = 10
 _RETRY_S: Final = 2
+_STREAM: Final = object()
 _LOOK_AGAIN_NS: Final = 15 * SECOND_NS
 
 
@@ -59,7 +60,8 @@ class Feed:
         self._heard_ns = 0  # the newest trade of the stream
         self._tried_ns = 0  # the newest connection, or the newest try to get another
         self._in_doubt = False
-        self._owed: set[object] = set()  # gaps without which the tape is not to be trusted
+        # What the tape is not to be trusted without: the stream itself, and gaps to be filled.
+        self._owed: set[object] = {_STREAM}
         # Halted before the newest connection began: that they trade again may have been missed.
         self._halted_before: set[str] = set()
         self._connected_ns = 0
@@ -102,7 +104,7 @@ class Feed:
     def lost(self, reason: str) -> None:
         """The stream delivers nothing any more."""
         self._generation += 1
-        self._owed.clear()
+        self._owed = {_STREAM}
         if self._holds.set(Hold.DATA, reason):
             self.gaps += 1
             # The stream may have been dead or mute since its last trade, and leaky before that.
@@ -218,7 +220,6 @@ class Feed:
         self._halted_before.discard(halt.symbol)
         if halt.market_wide:
             self._halted_before.clear()
-        if halt.market_wide:
             self._holds.put(Hold.MARKET, halt.why if halt.halted else None)
         elif halt.halted:
             self.halted[halt.symbol] = halt.why

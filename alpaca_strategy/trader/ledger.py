@@ -123,7 +123,7 @@ class Ledger:
         # Known already, or held by the order itself: then an earlier sending has arrived. A request
         # that was not looked at says nothing of an earlier one.
         open_still = outcome.why is Refusal.DUPLICATE_ID or (
-            entry.sendings > 1 and (outcome.why in _SAYS_NOTHING or outcome.status == 0)
+            entry.sendings > 1 and outcome.why in _SAYS_NOTHING
         )
         return self._move(name, IntentEvent.LOSE if open_still else IntentEvent.REFUSE, at, detail)
 

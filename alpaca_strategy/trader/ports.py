@@ -65,9 +65,6 @@ class Broker(Protocol):
     def open_orders(self) -> list[VenueOrder]:
         """Return every open order of the account."""
 
-    def orders_since(self, after: datetime) -> list[VenueOrder]:
-        """Return every order, open or closed, submitted after a moment, oldest first."""
-
     def positions(self) -> list[Position]:
         """Return every position of the account."""
 

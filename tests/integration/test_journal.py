@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -28,7 +27,10 @@ from traded_books import (
     filled,
     opened,
     order_of,
+    pause_sendings,
     sending,
+    until,
+    waiting,
 )
 
 from alpaca_strategy.domain.journal import (
@@ -516,36 +518,13 @@ def test_nothing_is_sent_after_a_kill(journal: TradingJournal, engine: Engine) -
     assert steps(engine, intents[2]) == [(1, "sending")]
 
 
-def waiting(engine: Engine) -> int:
-    """Return how many wait for an advisory lock."""
-    query = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    with engine.connect() as connection:
-        return int(connection.execute(query).scalar_one())
-
-
-def until(what: Callable[[], bool]) -> None:
-    """Wait for something that is about to happen."""
-    ends_at = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < ends_at, "it did not happen"
-        time.sleep(0.005)
-
-
 def test_once_a_kill_has_returned_no_sending_is_written(
     database_url: str, journal: TradingJournal, engine: Engine
 ) -> None:
     """A sending that has looked at the switch, and not yet been written, keeps the kill waiting."""
     intent = an_intent()
     journal.record_intents([intent])
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS"
-                " 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END';"
-                "CREATE TRIGGER pauses BEFORE INSERT ON trading.intent_step"
-                " FOR EACH ROW EXECUTE FUNCTION pause()"
-            )
-        )
+    pause_sendings(engine)
     written: list[int] = []
 
     def kill() -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
-from traded_books import PATIENT, a_beat, a_run, an_intent, sending
+from traded_books import (
+    PATIENT,
+    a_beat,
+    a_run,
+    an_intent,
+    pause_sendings,
+    sending,
+    until,
+    waiting,
+)
 
 from alpaca_strategy.domain.journal import Book
 from alpaca_strategy.domain.lease import Desired, Lease, LeaseEventKind, Tenure
@@ -65,13 +73,6 @@ def working(database_url: str, generation: int) -> TradingJournal:
     )
     journal.open_run(a_run(BOOK))
     return journal
-
-
-def until(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def count(engine: Engine, table: str) -> int:
@@ -237,15 +238,7 @@ def test_stop_returns_only_after_a_sending_that_has_not_seen_it(
     journal = working(database_url, 1)
     intent = an_intent(book=BOOK)
     journal.record_intents([intent])
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS"
-                " 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NEW; END';"
-                "CREATE TRIGGER pauses BEFORE INSERT ON trading.intent_step"
-                " FOR EACH ROW EXECUTE FUNCTION pause()"
-            )
-        )
+    pause_sendings(engine)
     seen: list[int] = []
 
     def stop() -> None:
@@ -268,13 +261,6 @@ def test_stop_returns_only_after_a_sending_that_has_not_seen_it(
     stopper.join()
     assert seen == [1]
     journal.close()
-
-
-def waiting(engine: Engine) -> int:
-    query = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    with engine.connect() as connection:
-        found: int = connection.execute(query).scalar_one()
-        return found
 
 
 def test_one_agent_at_a_time(leases: Leases, database_url: str) -> None:

@@ -13,7 +13,7 @@ from acting_trader import PRICE, Stage, stage, venue_order
 
 from alpaca_strategy.domain.journal import SwitchKind
 from alpaca_strategy.domain.orders import Fill, IntentState, OrderStatus, Side, Ticket, TradeUpdate
-from alpaca_strategy.domain.streams import Stream, StreamLost, StreamReady
+from alpaca_strategy.domain.streams import Stream, StreamLost, StreamNonsense, StreamReady
 from alpaca_strategy.errors import UserError, VenueUnavailableError
 from alpaca_strategy.trader.holds import Hold
 
@@ -155,6 +155,18 @@ def test_gap_that_is_filled_in_the_end_holds_nothing_back(error: Exception) -> N
             on.parts.feed.doubt()
             await on.until(lambda: Hold.DATA in on.parts.holds)
             await on.until(lambda: Hold.DATA not in on.parts.holds)
+
+    play(scene())
+
+
+def test_history_does_not_stand_for_a_stream_that_is_down() -> None:
+    async def scene() -> None:
+        async with stage() as on:
+            on.trader.hear(StreamLost(Stream.DATA, "broke"))
+            on.trader.hear(StreamNonsense(Stream.DATA, "a page during the handshake"))
+            await on.until(lambda: on.around.asked)
+            await on.parts.work.start(asyncio.sleep(0.1))
+            assert on.parts.holds.as_dict()["data"] == "broke"
 
     play(scene())
 
